@@ -1,0 +1,117 @@
+"""The oracle's pull: documents cut to a pattern."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+from oracle_values import facts_of, key
+
+from tourlog.query import syntax as ast
+
+_MISSING = object()
+
+
+def pull(source: Any, pattern: ast.PullPattern, e: Any, seen: frozenset[Any] = frozenset()) -> Any:
+    """The document of entity `e` cut to `pattern`; None when nothing of it is left."""
+    document = source.documents.get(key(e))
+    if document is None and not reverse_any(source, pattern, e):
+        return None
+    own = (document or {}).items() if pattern.wildcard else ()
+    result = {k: v for k, v in own if k == "db/id" or not k.startswith("db/")}
+    for attribute in pattern.attributes:
+        found = follow(source, pattern, attribute, e, document or {}, seen)
+        if found is _MISSING and attribute.has_default:
+            found = attribute.default
+        if attribute.alias is not None:
+            result.pop(attribute.name, None)
+        if found is not _MISSING:
+            result[label(attribute)] = found
+    return result or None
+
+
+def label(attribute: ast.PullAttribute) -> Any:
+    if attribute.alias is not None:
+        return attribute.alias
+    return f"_{attribute.name}" if attribute.reverse else attribute.name
+
+
+def reverse_any(source: Any, pattern: ast.PullPattern, e: Any) -> bool:
+    return any(attribute.reverse and referrers(source, attribute.name, e) for attribute in pattern.attributes)
+
+
+def referrers(source: Any, a: str, e: Any) -> list[Any]:
+    return [document["db/id"] for document in source.documents.values() if (a, key(e)) in stated(document)]
+
+
+def stated(document: dict[str, Any]) -> set[Any]:
+    return {(a, key(v)) for a, v in facts_of(document)}
+
+
+def follow(source: Any, pattern: Any, attribute: Any, e: Any, document: dict[str, Any], seen: Any) -> Any:
+    """What one attribute of a pattern gives."""
+    if attribute.reverse:
+        value: Any = referrers(source, attribute.name, e) or _MISSING
+    else:
+        value = inside(document, attribute.name)
+    if value is _MISSING:
+        return value
+    many = isinstance(value, list | tuple | set | frozenset)
+    if many and attribute.limit is not None:
+        value = type(value)(list(value)[: attribute.limit])
+    nested = attribute.pattern
+    if attribute.recursion is not None:
+        nested = deeper(pattern, attribute)
+    if nested is None:
+        return [{"db/id": other} for other in value] if attribute.reverse else value
+    trail = seen | {(key(e), attribute.name)}
+    found = [sub(source, nested, other, trail, attribute) for other in (value if many else [value])]
+    found = [each for each in found if each is not None]
+    if not found:
+        return _MISSING
+    return found if many else found[0]
+
+
+def sub(source: Any, nested: Any, other: Any, trail: Any, attribute: Any) -> Any:
+    if attribute.recursion is not None and nested is None:
+        return None
+    if attribute.recursion is not None and (key(other), attribute.name) in trail:
+        return {"db/id": other}
+    if isinstance(other, dict):
+        return pull_value(other, nested)
+    return pull(source, nested, other, trail)
+
+
+def pull_value(value: dict[str, Any], nested: ast.PullPattern) -> Any:
+    """A nested document cut to a pattern."""
+    return pull(SimpleNamespace(documents={key(None): value}), nested, None)
+
+
+def deeper(pattern: ast.PullPattern, attribute: ast.PullAttribute) -> ast.PullPattern | None:
+    """The pattern one level further down a recursion; without the attribute itself at the last level."""
+    if attribute.recursion == 0:
+        return pattern
+    rest = tuple(a for a in pattern.attributes if a is not attribute)
+    if attribute.recursion > 1:
+        less = replace(attribute, recursion=attribute.recursion - 1)
+        rest = tuple(less if a is attribute else a for a in pattern.attributes)
+    return ast.PullPattern(pattern.wildcard, rest)
+
+
+def inside(document: dict[str, Any], name: str) -> Any:
+    """The content of an attribute, dotted ones read off nested documents, through lists too."""
+    if name in document:
+        return document[name]
+    for k, value in document.items():
+        if name.startswith(f"{k}."):
+            rest = name[len(k) + 1 :]
+            if isinstance(value, dict):
+                return inside(value, rest)
+            if isinstance(value, list | tuple):
+                found = [inside(each, rest) for each in value if isinstance(each, dict)]
+                found = [each for each in found if each is not _MISSING]
+                return found or _MISSING
+    return _MISSING
+
+

@@ -1,0 +1,165 @@
+"""The one-way flow of the package: every module has a rank and imports only from lower ranks."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import tourlog
+
+PACKAGE = Path(tourlog.__file__).parent
+
+# Lower lines never import from higher ones, and modules of one line never from each other.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("values", "rule_files"),
+    ("stream", "query.functions", "query.syntax"),
+    ("facts",),
+    ("query.edn", "query.generate", "storage.log"),
+    ("query.parse", "storage.memory", "storage.sqlite"),
+    ("snapshot",),
+    ("query.plan",),
+    ("engines.pydatalog", "engines.compiled"),
+    ("query.run",),
+    ("database",),
+    ("transaction",),
+    ("connection",),
+    ("order",),
+    ("event_store",),
+    ("log_store",),
+    ("json_lines", "tables", "terminal"),
+    ("answers", "arguments", "demo"),
+    ("cli", "notebook"),
+    ("",),  # the façade, tourlog/__init__.py
+)
+RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
+
+# Heavy packages: where each may be imported, which may be inside a function there.
+HEAVY = {
+    "apsw": {"storage.sqlite"},
+    "lark": {"query.edn"},
+    "pyDatalog": {"engines.pydatalog"},
+    "duckdb": {"engines.compiled"},
+    "rich": {"cli", "demo", "tables"},
+    "typer": {"cli"},
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    module: str
+    target: str
+    line: int
+    in_function: bool
+
+    def __str__(self) -> str:
+        return f"{self.module or 'tourlog'} line {self.line} imports {self.target}"
+
+    @property
+    def inside(self) -> str | None:
+        """The module of this package that is imported; None for one of another package."""
+        package, _, module = self.target.partition(".")
+        return module if package == "tourlog" else None
+
+    @property
+    def package(self) -> str:
+        return self.target.partition(".")[0]
+
+
+def modules(folder: Path = PACKAGE) -> dict[str, Path]:
+    """Module name without `tourlog.` to file. Empty `__init__.py` files of subpackages are no modules."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        if is_package and len(parts) > 1 and not path.read_text(encoding="utf-8").strip():
+            continue
+        found[".".join(parts[:-1] if is_package else parts)] = path
+    return found
+
+
+def imports_of(module: str, source: str, known: set[str]) -> Iterator[Import]:
+    def visit(node: ast.AST, in_function: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, node.lineno, in_function)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} line {node.lineno}: a relative import"
+            for alias in node.names:
+                # `from tourlog.query import plan` names a module; `from tourlog.errors import X` does not.
+                whole = f"{node.module}.{alias.name}"
+                target = whole if whole.removeprefix("tourlog.") in known else str(node.module)
+                yield Import(module, target, node.lineno, in_function)
+        within = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, within)
+
+    return visit(ast.parse(source), False)
+
+
+def problems(sources: dict[str, str]) -> list[str]:
+    """Every violation in the given modules, as readable lines."""
+    found = [f"{module} has no rank: add it to LAYERS" for module in sources if module not in RANK]
+    for module in sources.keys() & RANK.keys():
+        for item in imports_of(module, sources[module], set(sources)):
+            inside = item.inside
+            if inside is not None and RANK.get(inside, len(LAYERS)) >= RANK[module]:
+                found.append(f"{item}, which is not of a lower rank")
+            elif item.package in HEAVY and module not in HEAVY[item.package]:
+                found.append(f"{item}, which only {sorted(HEAVY[item.package])} may")
+            elif item.in_function and item.package not in HEAVY:
+                found.append(f"{item} inside a function")
+    return sorted(found)
+
+
+def test_every_module_imports_only_from_lower_ranks() -> None:
+    sources = {module: path.read_text(encoding="utf-8") for module, path in modules().items()}
+    assert problems(sources) == []
+
+
+def test_the_ranks_name_only_modules_that_exist() -> None:
+    assert set(RANK) - set(modules()) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "problem"),
+    [
+        ("values", "import tourlog.database", "values line 1 imports tourlog.database, which is not"),
+        ("values", "from tourlog import database", "values line 1 imports tourlog.database, which is not"),
+        ("values", "from tourlog import q", "values line 1 imports tourlog, which is not"),
+        ("values", "from tourlog.values import kind", "values line 1 imports tourlog.values, which is not"),
+        ("event_store", "import tourlog.log_store", "event_store line 1 imports tourlog.log_store, which"),
+        ("values", "if True:\n    import tourlog.facts", "values line 2 imports tourlog.facts, which is not"),
+        ("values", "def f():\n    import tourlog.errors", "values line 2 imports tourlog.errors inside a"),
+        ("values", "def f():\n    import json", "values line 2 imports json inside a function"),
+        ("values", "import apsw", "values line 1 imports apsw, which only ['storage.sqlite'] may"),
+        ("newcomer", "", "newcomer has no rank"),
+    ],
+)
+def test_a_violation_is_found(module: str, source: str, problem: str) -> None:
+    names = {"errors", "values", "database", "log_store", "event_store", "facts"}
+    sources = dict.fromkeys(names, "") | {module: source}
+    assert [line[: len(problem)] for line in problems(sources)] == [problem]
+
+
+def test_what_is_allowed_is_not_reported() -> None:
+    sources = {
+        "errors": "",
+        "values": "import json\nfrom tourlog.errors import ArgumentError",
+        "storage.sqlite": "def connect():\n    import apsw",
+        "": "from tourlog.values import kind",
+    }
+    assert problems(sources) == []
+
+
+def test_importing_tourlog_imports_nothing_heavy() -> None:
+    """Heavy packages are imported by what first needs them, so that `import tourlog` stays instant."""
+    program = "import sys, tourlog; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(loaded.stdout.split()) & {*HEAVY, "pandas", "numpy", "IPython"} == set()

@@ -1,0 +1,55 @@
+"""tourlog: an embedded event store and log store with a real Datalog engine inside."""
+
+from tourlog import event_store, log_store
+from tourlog.connection import Connection, connect
+from tourlog.database import Database, TxReport, q
+from tourlog.errors import (
+    ArgumentError,
+    BudgetError,
+    ConditionError,
+    ConflictError,
+    DocumentError,
+    QueryError,
+    QuerySyntaxError,
+    StorageError,
+    TourlogError,
+    TransactionError,
+)
+from tourlog.facts import Fact
+from tourlog.order import append, post_query_transform
+from tourlog.query.generate import Rules, gen_datalog, gen_rules, rules
+from tourlog.query.rows import Rows
+from tourlog.stream import Stream
+from tourlog.transaction import call
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "BudgetError",
+    "ConditionError",
+    "ConflictError",
+    "Connection",
+    "Database",
+    "DocumentError",
+    "Fact",
+    "QueryError",
+    "QuerySyntaxError",
+    "Rows",
+    "Rules",
+    "StorageError",
+    "Stream",
+    "TourlogError",
+    "TransactionError",
+    "TxReport",
+    "append",
+    "call",
+    "connect",
+    "event_store",
+    "gen_datalog",
+    "gen_rules",
+    "log_store",
+    "post_query_transform",
+    "q",
+    "rules",
+]

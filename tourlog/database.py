@@ -1,0 +1,221 @@
+"""The database value: a position in the log that answers queries, for ever the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import permutations
+from typing import Any
+
+from tourlog.draft import Draft, facts_between
+from tourlog.errors import ArgumentError
+from tourlog.fact_index import EPOCH
+from tourlog.facts import Fact
+from tourlog.pull import pull
+from tourlog.query.parse import parse_pull
+from tourlog.query.run import Explanation, explain_query, run_query
+from tourlog.snapshot import ANY, EVERYTHING, Snapshot
+from tourlog.stream import ID_KEY, OFFSET_KEY, Stream
+from tourlog.transaction import apply
+from tourlog.values import plain
+
+_MOST_KEY_ATTRIBUTES = 6
+"""Up to so many, a key given as a dict is looked for in any order of its names."""
+
+
+class Database:
+    """An immutable database value. Make one with `Connection.db()`; copies are free."""
+
+    __slots__ = ("snapshot",)
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+
+    def __repr__(self) -> str:
+        since = f" since={self.snapshot.since}" if self.snapshot.since else ""
+        history = " history" if self.snapshot.history else ""
+        return f"<Database t={self.t}{since}{history}>"
+
+    @property
+    def t(self) -> int:
+        """The position: how many transactions came before; 0 when empty."""
+        return self.snapshot.t
+
+    # Queries.
+
+    def q(
+        self,
+        query: Any,
+        *inputs: Any,
+        engine: str = "auto",
+        timeout: float | None = None,
+        max_rows: int | None = None,
+    ) -> Any:
+        """The answer to a query, this database being its `$`; `inputs` are the rest of `:in` in order.
+
+        Text or Python data. A relation comes as `Rows`, `[?x ...]` as a list, `[?x ?y]` as a tuple or None,
+        `?x .` as a value or None. `timeout` is in seconds; over it, or over `max_rows`, raises BudgetError.
+
+        >>> import tourlog
+        >>> conn = tourlog.connect()
+        >>> report = conn.transact([{"db/id": 1, "name": "Ann"}, {"db/id": 2, "name": "Bob"}])
+        >>> conn.db().q('[:find ?e . :in $ ?name :where [?e :name ?name]]', "Bob")
+        2
+        """
+        return q(query, self, *inputs, engine=engine, timeout=timeout, max_rows=max_rows)
+
+    def explain(self, query: Any, *inputs: Any) -> Explanation:
+        """How a query would run: its syntax tree, its plan in strata, the engine and why. Prints readably."""
+        return explain_query(query, [self.snapshot, *map(_unwrapped, inputs)])
+
+    # Documents.
+
+    def pull(self, pattern: Any, eid: Any) -> dict[str, Any] | None:
+        """The entity as a document cut to a pull pattern such as `[*]` or `["name", {"friends": ["*"]}]`;
+        None when nothing of it is there."""
+        return pull(self.snapshot, parse_pull(pattern), plain(eid, ID_KEY))
+
+    def pull_many(self, pattern: Any, eids: Iterable[Any]) -> list[dict[str, Any] | None]:
+        """`pull` for each of several entities, in their order."""
+        parsed = parse_pull(pattern)
+        return [pull(self.snapshot, parsed, plain(eid, ID_KEY)) for eid in eids]
+
+    def entity(self, eid: Any) -> dict[str, Any] | None:
+        """Everything an entity states, with its `db/id`; None when it states nothing.
+
+        `entity("offset-metadata")` shows the next offset of every stream by the stream's name.
+        """
+        return self.snapshot.entity(plain(eid, ID_KEY))
+
+    def facts(self, e: Any = None, a: str | None = None, v: Any = None) -> Iterator[Fact]:
+        """The facts that have this entity, attribute and value; None for any. A history tells retractions
+        by `added`."""
+        wanted = (ANY if part is None else plain(part) for part in (e, a, v))
+        return self.snapshot.facts(*wanted)
+
+    def documents(
+        self, key: Mapping[str, Any], start: int = 0, stop: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The documents of one stream in order, offsets `start` … `stop` - 1, each with `db/id` and `offset`.
+
+        `key` is such as `{"topic": "foo", "partition": 1}`. A stream that does not exist has none.
+        """
+        low, high = _offset("start", start), EVERYTHING if stop is None else _offset("stop", stop)
+        found = self.snapshot.ordered(self.stream(key), low, high)
+        return [{ID_KEY: each.e, OFFSET_KEY: each.offset, **each.document} for each in found]
+
+    def stream(self, key: Mapping[str, Any] | Stream) -> Stream:
+        """The stream a key names: with its names in the order given if there is such a stream, else in any
+        order in which there is one."""
+        if isinstance(key, Stream):
+            return key
+        if not isinstance(key, Mapping) or not key:
+            raise ArgumentError(
+                f'expected a key such as {{"topic": "foo", "partition": 1}}, got {key!r}', argument="key"
+            )
+        items = [(name, plain(value, str(name))) for name, value in key.items()]
+        orders = permutations(items) if len(items) <= _MOST_KEY_ATTRIBUTES else iter([tuple(items)])
+        streams = [Stream(tuple(n for n, _ in order), tuple(v for _, v in order)) for order in orders]
+        return next((s for s in streams if self.snapshot.find_stream(s) is not None), streams[0])
+
+    def streams(self) -> list[tuple[str, Stream, int]]:
+        """Every stream's name, itself, and its next offset, in order of creation."""
+        return [
+            (record.name, Stream(record.names, record.values), offset)
+            for record, offset in self.snapshot.log.streams(self.t)
+        ]
+
+    # Time.
+
+    def as_of(self, t: int | datetime) -> Database:
+        """The database as it was at position `t`, or at an instant (a datetime with a time zone)."""
+        return Database(_moved(self.snapshot, t=min(self._position(t), self.t)))
+
+    def since(self, t: int | datetime) -> Database:
+        """Only what was added after position `t` (or an instant) and still holds."""
+        return Database(_moved(self.snapshot, since=self._position(t)))
+
+    def history(self) -> Database:
+        """Everything that ever held: facts added, and facts taken back under the transaction that did."""
+        return Database(_moved(self.snapshot, history=True))
+
+    def with_(self, tx_data: Any) -> TxReport:
+        """What `transact` would report, on this very database; nothing is written."""
+        if not self.snapshot.is_plain:
+            raise ArgumentError("with_ needs a database as of a position, not a history or a since")
+        draft = Draft(self.snapshot)
+        apply(draft, tx_data, Database)
+        after = self if draft.is_empty() else Database(draft.view())
+        return TxReport(self, after, draft.offsets(), lambda: facts_between(self.snapshot, after.snapshot))
+
+    def _position(self, t: int | datetime) -> int:
+        if isinstance(t, datetime):
+            if t.tzinfo is None:
+                raise ArgumentError(f"expected a datetime with a time zone, got {t!r}", argument="t")
+            delta = t.astimezone(UTC) - EPOCH
+            return self.snapshot.log.position_at(
+                (delta.days * 86400 + delta.seconds) * 10**6 + delta.microseconds
+            )
+        return _offset("t", t)
+
+
+@dataclass(frozen=True)
+class TxReport:
+    """What a transaction did: the databases before and after, and the offsets appended to each stream."""
+
+    db_before: Database
+    db_after: Database
+    offsets: Mapping[Stream, range]
+    _facts: Callable[[], Iterator[Fact]]
+
+    @property
+    def t(self) -> int:
+        """The position after the transaction."""
+        return self.db_after.t
+
+    @cached_property
+    def tx_data(self) -> tuple[Fact, ...]:
+        """The facts added and retracted."""
+        return tuple(self._facts())
+
+    def __repr__(self) -> str:
+        offsets = ", ".join(
+            f"{stream}: {span.start}…{span.stop - 1}" for stream, span in self.offsets.items()
+        )
+        return f"<TxReport t={self.t}{' ' if offsets else ''}{offsets}>"
+
+
+def q(
+    query: Any,
+    *inputs: Any,
+    engine: str = "auto",
+    timeout: float | None = None,
+    max_rows: int | None = None,
+) -> Any:
+    """The answer to a query over `inputs`, which stand for `:in` in order: a `Database` (or a collection of
+    tuples) for each source, then values. See `Database.q`."""
+    return run_query(query, list(map(_unwrapped, inputs)), engine=engine, timeout=timeout, max_rows=max_rows)
+
+
+def _unwrapped(given: Any) -> Any:
+    return given.snapshot if isinstance(given, Database) else given
+
+
+def _offset(name: str, value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ArgumentError(f"expected {name} to be a whole number from 0, got {value!r}", argument=name)
+    return min(value, EVERYTHING)
+
+
+def _moved(
+    snapshot: Snapshot, *, t: int | None = None, since: int | None = None, history: bool = False
+) -> Snapshot:
+    return Snapshot(
+        snapshot.log,
+        snapshot.index,
+        snapshot.t if t is None else t,
+        snapshot.since if since is None else max(since, snapshot.since),
+        snapshot.history or history,
+    )

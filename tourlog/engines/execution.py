@@ -1,0 +1,168 @@
+"""What both engines are given besides a plan: sources, inputs, a budget; and what they share in turning
+rows into the values of `:find`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from tourlog.errors import BudgetError, QueryError
+from tourlog.query.aggregates import AGGREGATES
+from tourlog.query.functions import BUILTINS
+from tourlog.query.program import Parameter, Plan
+from tourlog.query.syntax import Aggregate, Constant, Pull, Source, Variable
+from tourlog.snapshot import Ordered, Snapshot, state_values
+from tourlog.stream import ID_KEY, OFFSET_KEY, SYSTEM_PREFIX
+from tourlog.values import identity
+
+_MOST_DOCUMENTS = 1000
+"""Entities read off the log one by one in a run, before an index is loaded for the next."""
+
+SourceData: TypeAlias = Snapshot | Sequence[tuple[Any, ...]]
+
+
+class Budget:
+    """A time and a row limit; `check` and `count` raise `BudgetError` when it is used up."""
+
+    def __init__(self, timeout: float | None, max_rows: int | None) -> None:
+        self.timeout, self.max_rows = timeout, max_rows
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def check(self) -> None:
+        """Raise when the time is up."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise BudgetError(f"the query took longer than timeout={self.timeout} seconds", budget="timeout")
+
+    def count(self, rows: int) -> None:
+        """Raise when a result has too many rows."""
+        if self.max_rows is not None and rows > self.max_rows:
+            raise BudgetError(f"the query has more than max_rows={self.max_rows} rows", budget="max_rows")
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds left; None without a limit."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One run of a plan: what its sources, parameters (scalars, Python callables) and inputs are."""
+
+    plan: Plan
+    sources: Mapping[str, SourceData]
+    parameters: Mapping[str, Any]
+    given: Mapping[int, Sequence[tuple[Any, ...]]]
+    budget: Budget
+    documents: dict[tuple[int, Any], dict[str, Any] | None] = field(default_factory=dict)
+    """Entities already read off the log in this run, by snapshot (its `id`) and entity."""
+
+    def entity(self, snapshot: Snapshot, e: Any) -> dict[str, Any] | None:
+        """An entity as a document; read off the log once a run."""
+        key = (id(snapshot), identity(e))
+        if key not in self.documents:
+            self.documents[key] = snapshot.entity(e)
+        return self.documents[key]
+
+    def take_entity(self, snapshot: Snapshot, e: Any) -> dict[str, Any] | None:
+        """An entity as a document nobody else holds."""
+        key = (id(snapshot), identity(e))
+        return self.documents.pop(key) if key in self.documents else snapshot.entity(e)
+
+    def remember(self, snapshot: Snapshot, ordered: Ordered) -> None:
+        """Keep a document that was read on the way, for whoever asks for its entity."""
+        document = {ID_KEY: ordered.e, OFFSET_KEY: ordered.offset, **ordered.document}
+        self.documents[id(snapshot), ordered.e] = document
+
+    def lookup(self, snapshot: Snapshot, e: Any, attribute: str) -> Iterable[Any]:
+        """The distinct values of an entity's attribute: from its index if that is loaded, else off the log,
+        which is cheaper for a few entities; after many, the index is loaded after all."""
+        indexed = snapshot.index.is_loaded(attribute, snapshot.t)
+        if indexed or not snapshot.is_plain or attribute.startswith(SYSTEM_PREFIX):
+            return (fact.v for fact in snapshot.stored_facts(e, attribute))
+        if len(self.documents) > _MOST_DOCUMENTS and (id(snapshot), identity(e)) not in self.documents:
+            snapshot.load((attribute,))
+            return (fact.v for fact in snapshot.stored_facts(e, attribute))
+        return state_values(self.entity(snapshot, e) or {}, attribute)
+
+    def database(self, name: str) -> Snapshot:
+        """A source that must be a database."""
+        source = self.sources[name]
+        if not isinstance(source, Snapshot):
+            raise QueryError(f"source {name} is a collection where a database is needed", source=name)
+        return source
+
+    def function(self, function: str | Parameter) -> Callable[..., Any]:
+        """What a predicate or function calls: a built-in, or a callable of `:in` checked to be one."""
+        if isinstance(function, str):
+            return BUILTINS[function].compute
+        return _callable(self.parameters[function.name], function.name)
+
+
+def _callable(function: Any, name: str) -> Callable[..., Any]:
+    """A Python callable of `:in`. What it raises goes to the caller as it is: it is the caller's own."""
+    if not callable(function):
+        raise QueryError(f"?{name} is called, but it is {function!r}", variable=name)
+    return function  # type: ignore[no-any-return]  # callable, as checked
+
+
+def find_rows(execution: Execution, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rows of `:find` from the distinct rows over the plan's columns: aggregates computed, `:with`
+    projected away. A `pull` element holds the entity still."""
+    plan = execution.plan
+    elements = plan.find.elements
+    if any(isinstance(element, Aggregate) for element in elements):
+        return _aggregated(execution, rows)
+    places = [_place(plan, element) for element in elements]
+    if places == list(range(len(plan.columns))):
+        return list(rows)
+    projected = (tuple(row[place] for place in places) for row in rows)
+    return list({identity(row): row for row in projected}.values())
+
+
+def _place(plan: Plan, element: object) -> int:
+    variable = element.variable if isinstance(element, Pull) else element
+    names = [column.name for column in plan.columns]
+    assert isinstance(variable, Variable), "only variables have a column"
+    return names.index(variable.name)
+
+
+def _aggregated(execution: Execution, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    plan = execution.plan
+    plain = [_place(plan, element) for element in plan.find.elements if not isinstance(element, Aggregate)]
+    groups: dict[Any, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        groups.setdefault(identity(tuple(row[place] for place in plain)), []).append(row)
+    results = []
+    for group in groups.values():
+        execution.budget.check()
+        results.append(
+            tuple(
+                _aggregate(execution, element, group)
+                if isinstance(element, Aggregate)
+                else group[0][_place(plan, element)]
+                for element in plan.find.elements
+            )
+        )
+    return results
+
+
+def _aggregate(execution: Execution, element: Aggregate, group: Sequence[tuple[Any, ...]]) -> Any:
+    *extra, last = element.arguments
+    place = _place(execution.plan, last)
+    values = [row[place] for row in group]
+    before = [_argument(execution, argument) for argument in extra]
+    if isinstance(element.function, str):
+        return AGGREGATES[element.function].compute(values, *before)
+    name = element.function.name
+    return _callable(execution.parameters.get(name), name)(*before, values)
+
+
+def _argument(execution: Execution, argument: Variable | Constant | Source) -> Any:
+    if isinstance(argument, Constant):
+        return argument.value
+    if isinstance(argument, Variable) and argument.name in execution.parameters:
+        return execution.parameters[argument.name]
+    raise QueryError(f"an aggregate's first arguments are constants or scalar inputs, got {argument}")

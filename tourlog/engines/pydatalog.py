@@ -1,0 +1,264 @@
+"""Runs a plan on pyDatalog, the reference engine.
+
+pyDatalog answers conjunctions; everything it gets wrong is kept from it: values go in as tokens, functions
+and comparisons run in resolvers of ours, negation looks at finished relations only, recursion runs in
+semi-naive rounds out here. Nothing is asserted, so nothing leaks into later queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, TypeAlias
+
+from tourlog.engines.execution import Execution, find_rows
+from tourlog.engines.resolvers import Environment, Resolver, make_resolver
+from tourlog.engines.table import Row, Table
+from tourlog.query.program import (
+    Body,
+    Call,
+    Clause,
+    Disjunction,
+    Literal,
+    Negation,
+    Relation,
+    Stratum,
+    Term,
+    body_variables,
+    bound_by,
+    variables_of,
+)
+from tourlog.query.syntax import Variable
+
+_runs = count(1)
+"""Numbers runs, so that the resolvers of two running queries never share a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows of tokens over variables."""
+
+    variables: tuple[Variable, ...]
+    rows: Sequence[Row]
+
+    def over(self, variables: tuple[Variable, ...]) -> Found:
+        """The distinct rows over these of the variables."""
+        if variables == self.variables:
+            return self
+        places = [self.variables.index(variable) for variable in variables]
+        return Found(variables, list(dict.fromkeys(tuple(row[i] for i in places) for row in self.rows)))
+
+
+UNIT = Found((), [()])
+_ABSENT: Any = object()
+
+
+def run(execution: Execution) -> list[tuple[Any, ...]]:
+    """The rows of the plan's `:find` (pulls still entities), distinct, in no particular order."""
+    with _own_logic() as engine:
+        environment = Environment.of(execution)
+        evaluation = _Evaluation(environment, engine)
+        for stratum in execution.plan.strata:
+            evaluation.stratum(stratum)
+        rows = evaluation.head(execution.plan.columns, execution.plan.body)
+    execution.budget.count(len(rows))
+    values = environment.tokens.value
+    return find_rows(execution, [tuple(map(values, row)) for row in rows])
+
+
+def clauses_of(execution: Execution) -> str:
+    """The plan as pyDatalog clauses, for `explain`; resolvers stand for what runs outside."""
+    return str(execution.plan)
+
+
+class _Evaluation:
+    """The relations of one run, computed stratum by stratum."""
+
+    def __init__(self, environment: Environment, engine: _Engine) -> None:
+        self._environment = environment
+        self._engine = engine
+        self._budget = environment.execution.budget
+
+    def stratum(self, stratum: Stratum) -> None:
+        tables = self._environment.tables
+        for relation in stratum.relations:
+            tables[relation.name] = Table()
+        fresh = {
+            relation.name: tables[relation.name].add(
+                row
+                for clause in relation.clauses
+                if not clause.variants
+                for row in self.head(clause.head, clause.body)
+            )
+            for relation in stratum.relations
+        }
+        while stratum.recursive and any(fresh.values()):
+            self._environment.deltas = {name: Table(rows) for name, rows in fresh.items()}
+            fresh = self._round(stratum.relations)
+
+    def _round(self, relations: Iterable[Relation]) -> dict[str, list[Row]]:
+        """One semi-naive round: what follows from the rows the last round added (Bancilhon, 1986)."""
+        found = {
+            relation.name: [row for clause in relation.clauses for row in self._step(clause)]
+            for relation in relations
+        }
+        return {name: self._environment.tables[name].add(rows) for name, rows in found.items()}
+
+    def _step(self, clause: Clause) -> Iterator[Row]:
+        deltas = self._environment.deltas
+        for variant in clause.variants:
+            first = variant[0]
+            if not (isinstance(first, Call) and first.delta) or len(deltas[first.relation]):
+                yield from self.head(clause.head, variant)
+
+    def head(self, head: Sequence[Term], body: Body) -> Iterable[Row]:
+        """The distinct rows a body gives for a head of variables, constants and parameters."""
+        wanted = tuple(dict.fromkeys(term for term in head if isinstance(term, Variable)))
+        found = self._body(body, UNIT, frozenset(wanted)).over(wanted)
+        if wanted == tuple(head):
+            return found.rows
+        makers = [self._environment.maker(term, found.variables) for term in head]
+        return [tuple(make(row) for make in makers) for row in found.rows]
+
+    def _body(self, body: Body, found: Found, wanted: frozenset[Variable]) -> Found:
+        """Extends rows literal by literal; each run of conjunctive literals is one pyDatalog query."""
+        segment: list[Literal] = []
+        for place, literal in enumerate(body):
+            if not isinstance(literal, Negation | Disjunction):
+                segment.append(literal)
+                continue
+            needed = wanted.union(body_variables(body[place:]))
+            found = self._conjunction(segment, found, needed)
+            segment = []
+            if not found.rows:
+                break
+            if isinstance(literal, Negation):
+                found = self._without(literal, found)
+            else:
+                found = self._union(literal, found, wanted.union(body_variables(body[place + 1 :])))
+        if not found.rows:
+            every = tuple(dict.fromkeys((*found.variables, *body_variables(body))))
+            return Found(every, [])
+        return self._conjunction(segment, found, wanted)
+
+    def _without(self, literal: Negation, found: Found) -> Found:
+        """The rows for which the negated body has no solution."""
+        shared = tuple(variable for variable in literal.shared if variable in found.variables)
+        asked = found.over(shared)
+        excluded = set(self._body(literal.body, asked, frozenset(shared)).over(shared).rows)
+        places = [found.variables.index(variable) for variable in shared]
+        kept = [row for row in found.rows if tuple(row[i] for i in places) not in excluded]
+        return Found(found.variables, kept)
+
+    def _union(self, literal: Disjunction, found: Found, needed: frozenset[Variable]) -> Found:
+        """The rows extended by every branch; only what the branches use goes through them."""
+        used = frozenset(variables_of(literal))
+        shared = tuple(variable for variable in found.variables if variable in used)
+        asked = found.over(shared)
+        new = tuple(variable for variable in literal.variables if variable not in shared)
+        extended = Table(
+            row
+            for branch in literal.branches
+            for row in self._body(branch, asked, frozenset((*shared, *new))).over((*shared, *new)).rows
+        )
+        if shared == found.variables:
+            return Found((*shared, *new), extended.rows)
+        places = [found.variables.index(variable) for variable in shared]
+        columns = tuple(range(len(shared)))
+        rows = (
+            row + match[len(shared) :]
+            for row in found.rows
+            for match in extended.find(columns, tuple(row[i] for i in places))
+        )
+        every = (*found.variables, *new)
+        return Found(every, list(rows)).over(tuple(v for v in every if v in needed or v in new))
+
+    def _conjunction(self, literals: Sequence[Literal], found: Found, wanted: frozenset[Variable]) -> Found:
+        if not literals:
+            return found
+        self._budget.check()
+        every = dict.fromkeys((*found.variables, *(v for literal in literals for v in bound_by(literal))))
+        variables = tuple(variable for variable in every if variable in wanted)
+        resolvers = []
+        if found.variables:
+            resolvers.append(self._environment.rows(found.variables, Table(found.rows)))
+        bound = frozenset(found.variables)
+        for literal in literals:
+            resolvers.append(make_resolver(literal, bound, self._environment))
+            bound = bound.union(bound_by(literal))
+        return Found(variables, self._engine.ask(variables, resolvers))
+
+
+Variables: TypeAlias = tuple[Variable, ...]
+
+
+class _Engine:
+    """A fresh pyDatalog knowledge base, asked through objects: text would be run as Python."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self._prefix = f"tourlog_{next(_runs)}_"
+        self._questions = count()
+
+    def ask(self, variables: Variables, resolvers: Sequence[Resolver]) -> list[Row]:
+        """The distinct rows over `variables` that satisfy every resolver, in the order given.
+
+        A constant goes in front of the terms: pyDatalog cannot tell an empty row from no row.
+        """
+        engine = self._engine
+        question = f"{self._prefix}{next(self._questions)}"
+        names = {variable: engine.Var(f"V{place}") for place, variable in enumerate(every(resolvers))}
+        registered = {
+            f"{question}_{place}/{len(resolver.variables) + 1}": _guarded(resolver)
+            for place, resolver in enumerate(resolvers)
+        }
+        body = [
+            engine.Literal(key.rpartition("/")[0], [engine.Const(0), *(names[v] for v in resolver.variables)])
+            for key, resolver in zip(registered, resolvers, strict=True)
+        ]
+        head = engine.Literal(question, [engine.Const(0), *(names[variable] for variable in variables)])
+        engine.Python_resolvers.update(registered)
+        try:
+            engine.assert_(engine.Clause(head, body))
+            return [answer[1:] for answer in head.ask()]
+        finally:
+            for key in registered:
+                engine.Python_resolvers.pop(key, None)
+            engine.remove(head.pred)
+
+
+def every(resolvers: Iterable[Resolver]) -> Variables:
+    """The distinct variables of resolvers, in order."""
+    return tuple(dict.fromkeys(variable for resolver in resolvers for variable in resolver.variables))
+
+
+def _guarded(resolver: Resolver) -> Callable[..., Iterator[tuple[int, ...]]]:
+    """A resolver as pyDatalog calls it: terms in (bound ones constant), whole rows out."""
+    solve = resolver.solve
+
+    def resolve(_: Any, *terms: Any) -> Iterator[tuple[int, ...]]:
+        return ((0, *row) for row in solve(tuple(term.id if term.is_const() else None for term in terms)))
+
+    return resolve
+
+
+@contextmanager
+def _own_logic() -> Iterator[_Engine]:
+    """pyDatalog's state is one knowledge base a thread: put the caller's aside, and back afterwards."""
+    from pyDatalog import pyEngine, pyParser  # heavy; imported when first needed
+    from pyDatalog.Logic import Logic
+
+    held = [(Logic.tl, "logic"), (pyEngine.Fresh_var.tl, "counter"), (pyParser.Thread_storage, "variables")]
+    saved = [vars(holder).get(name, _ABSENT) for holder, name in held]
+    Logic()
+    pyEngine.Fresh_var.tl.counter = 0
+    try:
+        yield _Engine(pyEngine)
+    finally:
+        for (holder, name), value in zip(held, saved, strict=True):
+            if value is _ABSENT:
+                delattr(holder, name)
+            else:
+                setattr(holder, name, value)

@@ -1,0 +1,304 @@
+"""What pyDatalog asks us: one resolver a literal, which takes the bound terms' tokens and gives whole rows.
+
+A resolver never asks pyDatalog anything (a nested question can leave its state broken) and raises what
+goes wrong, where pyDatalog would make an answer of an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from tourlog.engines.execution import Execution
+from tourlog.engines.table import Row, Table, Tokens
+from tourlog.errors import QueryError
+from tourlog.query.destructure import destructure
+from tourlog.query.functions import BUILTINS
+from tourlog.query.program import Call, Compute, Filter, Given, Literal, Parameter, Rows, Scan, Slice, Term
+from tourlog.query.syntax import Blank, Constant, Source, Variable, binding_variables
+from tourlog.snapshot import ANY, EVERYTHING, Snapshot
+from tourlog.stream import OFFSET_METADATA, Stream
+from tourlog.values import identity
+
+NUMBERS = (int, float, Decimal)
+Bound: TypeAlias = frozenset[Variable]
+Solve: TypeAlias = Callable[[tuple[int | None, ...]], Iterable[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """The distinct variables of a literal, and its solutions given the tokens of those that are bound."""
+
+    variables: tuple[Variable, ...]
+    solve: Solve
+
+
+@dataclass
+class Environment:
+    """What the resolvers of one run share."""
+
+    execution: Execution
+    tokens: Tokens = field(default_factory=Tokens)
+    tables: dict[str, Table] = field(default_factory=dict)
+    deltas: dict[str, Table] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, execution: Execution) -> Environment:
+        return cls(execution)
+
+    def known(self, term: object) -> bool:
+        """Whether a term has a value before the query runs."""
+        return isinstance(term, Constant | Parameter)
+
+    def value(self, term: object) -> Any:
+        """The value of a constant or parameter."""
+        assert isinstance(term, Constant | Parameter), "only these have a value of their own"
+        return term.value if isinstance(term, Constant) else self.execution.parameters[term.name]
+
+    def maker(self, term: Term, variables: Sequence[Variable]) -> Callable[[Row], int]:
+        """How to get a head term's token from a row over `variables`."""
+        if isinstance(term, Variable):
+            place = variables.index(term)
+            return lambda row: row[place]
+        token = self.tokens.token(self.value(term))
+        return lambda row: token
+
+    def rows(self, terms: tuple[Term, ...], table: Table) -> Resolver:
+        """A resolver over a table whose columns are `terms`."""
+        fixed = {i: self.tokens.token(self.value(term)) for i, term in enumerate(terms) if self.known(term)}
+        return _columns_resolver(terms, fixed, table.find)
+
+
+def make_resolver(literal: Literal, bound: Bound, environment: Environment) -> Resolver:
+    """The resolver of one literal, called when the variables in `bound` are."""
+    match literal:
+        case Scan():
+            return _scan(literal, environment)
+        case Slice():
+            return _slice(literal, environment)
+        case Call():
+            tables = environment.deltas if literal.delta else environment.tables
+            return environment.rows(literal.terms, tables[literal.relation])
+        case Given():
+            rows = environment.execution.given[literal.position]
+            return environment.rows(literal.variables, Table(map(environment.tokens.row, rows)))
+        case Rows():
+            return _collection(literal, environment)
+        case Filter():
+            return _filter(literal, environment)
+        case Compute():
+            return _compute(literal, environment)
+    raise AssertionError(f"{literal} is not conjunctive")
+
+
+Find: TypeAlias = Callable[[tuple[int, ...], Row], Iterable[Row]]
+"""Rows over all columns that hold given tokens in given columns (in increasing order)."""
+
+
+def _columns_resolver(terms: tuple[Term, ...], fixed: dict[int, int], find: Find) -> Resolver:
+    """Columns to variables: constants are looked up, blanks dropped, repeated variables compared (pyDatalog
+    itself fails to match a repeated variable against a resolver's row)."""
+    places: dict[Variable, list[int]] = {}
+    for place, term in enumerate(terms):
+        if isinstance(term, Variable):
+            places.setdefault(term, []).append(place)
+    variables = tuple(places)
+    groups = tuple(places.values())
+    firsts = [group[0] for group in groups]
+    repeated = [group for group in groups if len(group) > 1]
+
+    def solve(given: tuple[int | None, ...]) -> Iterator[Row]:
+        known = dict(fixed)
+        for group, token in zip(groups, given, strict=True):
+            if token is not None:
+                known.update((place, token) for place in group)
+        columns = tuple(sorted(known))
+        for row in find(columns, tuple(known[column] for column in columns)):
+            if all(row[group[0]] == row[other] for group in repeated for other in group[1:]):
+                yield tuple([row[first] for first in firsts])
+
+    return Resolver(variables, solve)
+
+
+def _scan(literal: Scan, environment: Environment) -> Resolver:
+    snapshot = environment.execution.database(literal.source)
+    tokens, budget = environment.tokens, environment.execution.budget
+    fixed = {
+        i: tokens.token(environment.value(t)) for i, t in enumerate(literal.terms) if environment.known(t)
+    }
+    execution = environment.execution
+    static = environment.known(literal.e)
+    viewed = static and identity(environment.value(literal.e)) == OFFSET_METADATA
+    facts = snapshot.facts if static else snapshot.stored_facts
+    by_lookup = isinstance(literal.tx, Blank) and not viewed
+
+    def find(columns: tuple[int, ...], values: Row) -> Iterator[Row]:
+        budget.check()
+        wanted = dict(zip(columns, values, strict=True))
+        e, a, v = (tokens.value(wanted[column]) if column in wanted else ANY for column in range(3))
+        token = tokens.token
+        if by_lookup and e is not ANY and type(a) is str:
+            for value in execution.lookup(snapshot, e, a):
+                if v is ANY or token(value) == wanted[2]:
+                    yield (wanted[0], wanted[1], token(value), 0)
+            return
+        for fact in facts(e, a, v):
+            if 3 not in wanted or token(fact.tx) == wanted[3]:
+                yield (token(fact.e), token(fact.a), token(fact.v), token(fact.tx))
+
+    return _columns_resolver(literal.terms, fixed, find)
+
+
+def _collection(literal: Rows, environment: Environment) -> Resolver:
+    """A source that is a collection of tuples: only tuples of at least as many columns can match."""
+    source = environment.execution.sources[literal.source]
+    assert not isinstance(source, Snapshot), "planned as a collection"
+    width = len(literal.terms)
+    rows = (environment.tokens.row(row[:width]) for row in source if len(row) >= width)
+    return environment.rows(literal.terms, Table(rows))
+
+
+def _slice(literal: Slice, environment: Environment) -> Resolver:
+    snapshot = environment.execution.database(literal.source)
+    tokens, budget = environment.tokens, environment.execution.budget
+    inputs = _inputs((*literal.values, *(term for _, term in literal.bounds)))
+    outputs = tuple(t for t in dict.fromkeys((literal.e, literal.offset)) if isinstance(t, Variable))
+    outputs = tuple(variable for variable in outputs if variable not in inputs)
+    variables = (*inputs, *outputs)
+    operators = [operator for operator, _ in literal.bounds]
+
+    def solve(given: tuple[int | None, ...]) -> Iterator[Row]:
+        budget.check()
+        known = dict(zip(variables, given, strict=True))
+        values = _values((*literal.values, *(term for _, term in literal.bounds)), known, environment)
+        stream = Stream(literal.names, tuple(values[: len(literal.names)]))
+        start, stop = offset_range(list(zip(operators, values[len(literal.names) :], strict=True)))
+        before = tuple(token for variable in inputs if (token := known[variable]) is not None)
+        for ordered in snapshot.ordered(stream, start, stop):
+            found = {literal.e: ordered.e, literal.offset: ordered.offset}
+            environment.execution.remember(snapshot, ordered)
+            row = (*before, *(tokens.token(found[variable]) for variable in outputs))
+            if environment.known(literal.offset) and tokens.token(ordered.offset) != tokens.token(
+                environment.value(literal.offset)
+            ):
+                continue
+            yield row
+
+    return Resolver(variables, solve)
+
+
+def offset_range(bounds: Sequence[tuple[str, Any]]) -> tuple[int, int]:
+    """The offsets start … stop - 1 that satisfy every bound; a bound that is no number admits none.
+
+    >>> offset_range([(">=", 2), ("<", 4.5)])
+    (2, 5)
+    """
+    start, stop = 0, EVERYTHING
+    for operator, value in bounds:
+        low, high = _admitted(operator, value)
+        start, stop = max(start, low), min(stop, high)
+    return start, max(start, stop)
+
+
+def _admitted(operator: str, value: Any) -> tuple[int, int]:
+    if (
+        type(value) is bool or not isinstance(value, NUMBERS) or value != value
+    ):  # NaN alone differs from itself
+        return 0, 0
+    if value >= EVERYTHING or value < 0:
+        low_side = operator in (">", ">=") if value < 0 else operator in ("<", "<=")
+        return (0, EVERYTHING) if low_side else (0, 0)
+    whole, exact = int(value), int(value) == value
+    match operator:
+        case ">=":
+            return whole if exact else whole + 1, EVERYTHING
+        case ">":
+            return whole + 1, EVERYTHING
+        case "<":
+            return 0, whole if exact else whole + 1
+        case "<=":
+            return 0, whole + 1
+        case _:
+            return (whole, whole + 1) if exact else (0, 0)
+
+
+def _filter(literal: Filter, environment: Environment) -> Resolver:
+    variables = _inputs(literal.arguments)
+    compute = _computing(literal, environment)
+
+    def solve(given: tuple[int | None, ...]) -> Iterator[Row]:
+        result = compute(dict(zip(variables, given, strict=True)))
+        if result is not None and result is not False:
+            yield given  # type: ignore[misc]  # every argument is bound, or the plan were not safe
+
+    return Resolver(variables, solve)
+
+
+def _compute(literal: Compute, environment: Environment) -> Resolver:
+    inputs = _inputs(literal.arguments)
+    outputs = binding_variables(literal.binding)
+    variables = (*inputs, *(variable for variable in outputs if variable not in inputs))
+    compute = _computing(literal, environment)
+    tokens = environment.tokens
+    optional = not isinstance(literal.function, str) or BUILTINS[literal.function].optional
+
+    def refuse(expected: str, value: Any) -> QueryError:
+        return in_clause(QueryError(f"expected {expected}, got {value!r}", value=value), literal)
+
+    def solve(given: tuple[int | None, ...]) -> Iterator[Row]:
+        known = dict(zip(variables, given, strict=True))
+        result = compute(known)
+        for values in () if result is None and optional else destructure(literal.binding, result, refuse):
+            row = {variable: token for variable, token in known.items() if token is not None}
+            if all(row.setdefault(v, tokens.token(x)) == tokens.token(x) for v, x in values):
+                yield tuple(row[variable] for variable in variables)
+
+    return Resolver(variables, solve)
+
+
+def _computing(literal: Filter | Compute, environment: Environment) -> Callable[[dict[Variable, Any]], Any]:
+    """What computes a literal's function from the tokens of its variables."""
+    execution = environment.execution
+    function = execution.function(literal.function)
+    builtin = BUILTINS[literal.function] if isinstance(literal.function, str) else None
+    arguments = literal.arguments
+    lookup = None
+    if builtin is not None and builtin.database:
+        source, *rest = arguments
+        assert isinstance(source, Source), "checked when planned"
+        snapshot = execution.database(source.name)
+
+        def lookup(e: Any, attribute: str) -> tuple[Any, ...]:
+            return tuple(execution.lookup(snapshot, e, attribute))
+
+        arguments = tuple(rest)
+
+    def compute(known: dict[Variable, Any]) -> Any:
+        execution.budget.check()
+        values = _values(arguments, known, environment)
+        try:
+            return function(lookup, *values) if lookup is not None else function(*values)
+        except QueryError as problem:
+            raise in_clause(problem, literal) from problem.__cause__
+
+    return compute
+
+
+def in_clause(problem: QueryError, literal: Filter | Compute) -> QueryError:
+    """The error of a function with the clause it stands in."""
+    place = f" ({literal.place})" if literal.place is not None else ""
+    details = {**problem.details, "clause": str(literal)}
+    return QueryError(f"{problem}, in {literal}{place}", **details)
+
+
+def _inputs(terms: Iterable[Term | Source]) -> tuple[Variable, ...]:
+    return tuple(dict.fromkeys(term for term in terms if isinstance(term, Variable)))
+
+
+def _values(
+    terms: Iterable[Term | Source], known: dict[Variable, Any], environment: Environment
+) -> list[Any]:
+    value = environment.tokens.value
+    return [value(known[term]) if isinstance(term, Variable) else environment.value(term) for term in terms]

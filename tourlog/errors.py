@@ -1,0 +1,55 @@
+"""Every error tourlog raises: one base class and its few subclasses.
+
+An error about a wrong type or value of an argument is also a `TypeError` and a `ValueError`. What
+an error names (a path, a line, the values compared) is an attribute of the exception too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TourlogError(Exception):
+    """The base of every error of tourlog; keyword arguments become attributes."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
+        for name, value in details.items():
+            setattr(self, name, value)
+
+
+class ArgumentError(TourlogError, TypeError, ValueError):
+    """An argument has the wrong type or value."""
+
+
+class DocumentError(TourlogError, TypeError, ValueError):
+    """A document cannot be stored; `path` names the offending place, such as `value.items[3]`."""
+
+
+class TransactionError(TourlogError, TypeError, ValueError):
+    """Transaction data is malformed; `operation` is what was refused."""
+
+
+class QuerySyntaxError(TourlogError, ValueError):
+    """A query, rule or pull pattern cannot be read; `line` and `column` count from 1, for text."""
+
+
+class QueryError(TourlogError, ValueError):
+    """A well-formed query cannot be planned or computed."""
+
+
+class ConflictError(TourlogError):
+    """A stream is not where the writer expected it; `stream`, `expected` and `actual` say how."""
+
+
+class ConditionError(TourlogError):
+    """A condition of an append (`unless=`, `only_if=`) did not hold; nothing was written."""
+
+
+class BudgetError(TourlogError):
+    """A query used up its `timeout=` or `max_rows=`; `budget` names which."""
+
+
+class StorageError(TourlogError):
+    """A store cannot be opened, read or written; `path` names the file."""

@@ -1,0 +1,42 @@
+"""Order on top of facts, as in Tour: `append` as a pure function, and the reading side's last step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tourlog.database import Database
+from tourlog.draft import ordered_documents
+from tourlog.errors import ArgumentError
+from tourlog.stream import ID_KEY, OFFSET_KEY
+
+
+def append(db: Database, documents: Iterable[Mapping[str, Any]], *keys: str) -> list[dict[str, Any]]:
+    """Transaction data that appends documents to the streams their key attributes name. Pure.
+
+    Each document comes back with its `db/id`, its `offset` and its `db/key` (the names it is ordered by).
+    Under competing writers, `call(append, documents, *keys)` runs it on the newest database.
+
+    >>> import tourlog
+    >>> [data["offset"] for data in append(tourlog.connect().db(), [{"k": 1}, {"k": 1}, {"k": 2}], "k")]
+    [0, 1, 0]
+    """
+    if not isinstance(db, Database):
+        raise ArgumentError(f"expected a Database, got {type(db).__name__}", argument="db")
+    return ordered_documents(db.snapshot, documents, keys)
+
+
+def post_query_transform(rows: Iterable[Any]) -> list[dict[str, Any]]:
+    """The documents of a query's rows, flattened, sorted by `offset`, without `db/id`.
+
+    >>> post_query_transform([({"db/id": 7, "offset": 1, "n": 2},), ({"db/id": 8, "offset": 0, "n": 1},)])
+    [{'offset': 0, 'n': 1}, {'offset': 1, 'n': 2}]
+    """
+    documents = [document for row in rows for document in (row if isinstance(row, list | tuple) else (row,))]
+    for document in documents:
+        if not isinstance(document, dict) or OFFSET_KEY not in document:
+            raise ArgumentError(
+                f"expected rows of documents with an offset, got {document!r}", argument="rows"
+            )
+    documents.sort(key=lambda document: document[OFFSET_KEY])
+    return [{key: value for key, value in document.items() if key != ID_KEY} for document in documents]

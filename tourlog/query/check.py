@@ -1,0 +1,135 @@
+"""What holds between the parts of a query: names are declared once, and nothing is used that is not declared.
+Knows nothing of text or planning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tourlog.query.forms import syntax_error
+from tourlog.query.parse_clauses import variables_of, walk
+from tourlog.query.syntax import (
+    Aggregate,
+    BindCollection,
+    BindRelation,
+    BindScalar,
+    BindTuple,
+    Clause,
+    FindElement,
+    FunctionCall,
+    Input,
+    Not,
+    Or,
+    Pattern,
+    Place,
+    Predicate,
+    Pull,
+    Query,
+    RuleCall,
+    RulesInput,
+    Source,
+    Variable,
+)
+
+
+def check_query(query: Query) -> None:
+    """`QuerySyntaxError`, naming what and where, unless the parts of the query fit together."""
+    given = _inputs(query.inputs)
+    known = {*given, *variables_of(query.where)}
+    found = [variable for element in query.find.elements for variable in _found(element)]
+    _check_known(found, known, ":find", "bound in :where or :in")
+    _check_known(query.with_, known, ":with", "bound in :where or :in")
+    for variable in query.with_:
+        if variable in found:
+            expected = "other variables in :with than in :find"
+            raise syntax_error(expected, str(variable), ":with", place=variable.place)
+    for element in query.find.elements:
+        _check_known(_called(element), given, ":find", "given in :in")
+        if isinstance(element, Pull):
+            _check_source(element.source, "$", query, element.place)
+    for clause, source in walk(query.where):
+        _check_clause(clause, source, query, given)
+
+
+def _inputs(inputs: Iterable[Input]) -> set[Variable]:
+    """The variables of `:in`, which must differ, as sources must."""
+    seen: set[Variable | Source | RulesInput] = set()
+    for given in inputs:
+        for name in _names(given):
+            if name in seen:
+                shown = "%" if isinstance(name, RulesInput) else name
+                place = None if isinstance(name, RulesInput) else name.place
+                raise syntax_error("different names", f"a second {shown}", ":in", place=place)
+            seen.add(name)
+    return {name for name in seen if isinstance(name, Variable)}
+
+
+def _names(given: Input) -> Iterator[Variable | Source | RulesInput]:
+    match given:
+        case Source() | RulesInput():
+            yield given
+        case BindScalar(variable):
+            yield variable
+        case BindCollection(element):
+            yield from _names(element)
+        case BindTuple(elements) | BindRelation(elements):
+            for element in elements:
+                yield from _names(element)
+
+
+def _found(element: FindElement) -> tuple[Variable, ...]:
+    match element:
+        case Variable():
+            return (element,)
+        case Pull(variable):
+            return (variable,)
+        case Aggregate(_, arguments):
+            return tuple([argument for argument in arguments if isinstance(argument, Variable)])
+
+
+def _called(element: FindElement) -> tuple[Variable, ...]:
+    """The variables that stand for a callable or a pull pattern."""
+    match element:
+        case Pull(_, Variable() as variable) | Aggregate(Variable() as variable):
+            return (variable,)
+        case _:
+            return ()
+
+
+def _check_known(variables: Iterable[Variable], known: set[Variable], where: str, expected: str) -> None:
+    for variable in variables:
+        if variable not in known:
+            raise syntax_error(f"a variable {expected}", str(variable), where, place=variable.place)
+
+
+def _check_clause(clause: Clause, source: str, query: Query, given: set[Variable]) -> None:
+    """`source` is what `$` stands for here."""
+    match clause:
+        case Pattern():
+            _check_source(clause.source, source, query, clause.place)
+        case Predicate() | FunctionCall():
+            if isinstance(clause.function, Variable):
+                _check_known((clause.function,), given, ":where", "given in :in, to be called,")
+            for argument in clause.arguments:
+                if isinstance(argument, Source):
+                    _check_source(argument, source, query, clause.place)
+        case Not() | Or() if clause.source.name != "$":
+            _check_source(clause.source, source, query, clause.place)
+        case RuleCall():
+            _check_call(clause, source, query)
+
+
+def _check_call(clause: RuleCall, source: str, query: Query) -> None:
+    if RulesInput() not in query.inputs:
+        expected = "% in :in for the rules (a predicate has brackets, [(< ?a ?b)])"
+        raise syntax_error(expected, f"a call of {clause.name}", ":where", place=clause.place)
+    if clause.source.name != "$":
+        _check_source(clause.source, source, query, clause.place)
+
+
+def _check_source(source: Source, default: str, query: Query, place: Place | None) -> None:
+    name = default if source.name == "$" else source.name
+    sources = [given.name for given in query.inputs if isinstance(given, Source)]
+    if name not in sources:
+        expected = f"a source of :in ({', '.join(sources) or 'there is none'})"
+        raise syntax_error(expected, name, ":where", place=source.place or place)

@@ -1,0 +1,141 @@
+"""The query generator: queries and rules that read a stream by composite key and offset, as in Tour."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from tourlog.draft import check_names
+from tourlog.errors import ArgumentError
+from tourlog.query.writer import Keyword, Symbol, attribute_form, to_edn
+from tourlog.rule_files import read_rule_file
+from tourlog.stream import OFFSET_KEY, ORDER_KEY
+
+OFFSET_TYPES: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
+    {
+        "all": (),
+        "nthrest": ((">=", "?o"),),
+        "take": (("<", "?o"),),
+        "nth": (("=", "?o"),),
+        "slice": ((">=", "?f-o"), ("<", "?t-o")),
+    }
+)
+"""How each offset type compares `?o'`, a document's offset, with its inputs."""
+
+_RESERVED = ("?e", "?o'", "?o", "?f-o", "?t-o")
+
+
+@dataclass(frozen=True)
+class GeneratedQuery:
+    """A query made by `gen_datalog`. `q` takes it as it is; `str` and `edn` give its text, `data` the same as
+    Python data."""
+
+    data: Mapping[str, Any]
+
+    @cached_property
+    def edn(self) -> str:
+        where = [_clause_form(clause) for clause in self.data["where"]]
+        inputs = [Symbol(name) for name in self.data["in"]]
+        find = [(Symbol("pull"), Symbol("?e"), [Symbol("*")])]
+        return to_edn({Keyword("find"): find, Keyword("in"): inputs, Keyword("where"): where})
+
+    def __str__(self) -> str:
+        return self.edn
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  # the protocol of IPython
+        printer.text(self.edn)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Rules as EDN text; `q` takes them for `%`. `+` puts two together."""
+
+    edn: str
+
+    def __str__(self) -> str:
+        return self.edn
+
+    def __add__(self, other: Rules) -> Rules:
+        if not isinstance(other, Rules):
+            return NotImplemented
+        inner = (rules.edn.rstrip().removesuffix("]") for rules in (self, other))
+        first, second = inner
+        return Rules(f"{first}\n{second[second.index('[') + 1 :]}]")
+
+
+def gen_datalog(offset_type: str, *keys: str) -> GeneratedQuery:
+    """The query for a stream's documents: "all", "nthrest" (offset ≥ ?o), "take" (< ?o), "nth" (= ?o) or
+    "slice" (?f-o ≤ offset < ?t-o). Its inputs are the database, the key's values, then the offsets.
+
+    >>> print(gen_datalog("take", "topic"))  # doctest: +NORMALIZE_WHITESPACE
+    {:find [(pull ?e [*])], :in [$ ?topic ?o], :where [[?e :db/key ["topic"]] [?e :topic ?topic]
+     [?e :offset ?o'] [(< ?o' ?o)]]}
+    """
+    bounds = _bounds(offset_type)
+    check_names(keys)
+    variables = _variables(keys)
+    where: list[Any] = _ordered(keys, variables)
+    if bounds:
+        where.append(("?e", OFFSET_KEY, "?o'"))
+    where.extend([(operator, "?o'", limit)] for operator, limit in bounds)
+    inputs = ["$", *variables, *(limit for _, limit in bounds)]
+    return GeneratedQuery({"find": [("pull", "?e", ["*"])], "in": inputs, "where": where})
+
+
+def gen_rules(*keys: str) -> Rules:
+    """The five offset types as rules `all`, `nthrest`, `take`, `nth` and `slice`, to compose with others.
+
+    Each takes `?e`, the key's values, then its offsets: `(slice ?e ?topic ?partition 0 10)`.
+    """
+    check_names(keys)
+    variables = _variables(keys)
+    key = " ".join(variables)
+    ordered = " ".join(to_edn(_clause_form(clause)) for clause in _ordered(keys, variables))
+    words = {"KEY": key, "ORDERED": ordered}
+    lines = [line for line in read_rule_file("order").splitlines() if not line.lstrip().startswith(";")]
+    return Rules(re.sub(r"\b(KEY|ORDERED)\b", lambda match: words[match[0]], "\n".join(lines)).strip())
+
+
+def rules(name: str) -> Rules:
+    """A rule library of tourlog, by name; ArgumentError naming those there are for any other name."""
+    return Rules(read_rule_file(name))
+
+
+def _bounds(offset_type: object) -> tuple[tuple[str, str], ...]:
+    if offset_type not in OFFSET_TYPES:
+        raise ArgumentError(
+            f"expected an offset type among {', '.join(OFFSET_TYPES)}, got {offset_type!r}",
+            offset_type=offset_type,
+        )
+    return OFFSET_TYPES[str(offset_type)]
+
+
+def _ordered(keys: Sequence[str], variables: Sequence[str]) -> list[Any]:
+    keyed = [("?e", key, variable) for key, variable in zip(keys, variables, strict=True)]
+    return [("?e", ORDER_KEY, list(keys)), *keyed]
+
+
+def _variables(keys: Sequence[str]) -> list[str]:
+    """A variable for each key, named after it as far as a variable can be."""
+    taken = set(_RESERVED)
+    variables = []
+    for key in keys:
+        name = "?" + re.sub(r"[^\w.*+!?<>=-]", "_", key, flags=re.ASCII)
+        while name in taken or name == "?":
+            name += "-key"
+        taken.add(name)
+        variables.append(name)
+    return variables
+
+
+def _clause_form(clause: Any) -> Any:
+    """A clause of Python data as EDN forms."""
+    if isinstance(clause, list):
+        operator, *arguments = clause[0]
+        return [(Symbol(operator), *map(Symbol, arguments))]
+    e, attribute, value = clause
+    return [Symbol(e), attribute_form(attribute), Symbol(value) if isinstance(value, str) else value]

@@ -1,0 +1,50 @@
+"""The rows a relation query answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from typing import Any, overload
+
+from tourlog.values import identity
+
+
+class Rows(Sequence[Any]):
+    """Rows without duplicates: tuples, or dicts when the query names its columns. Never changes.
+
+    Equal to a sequence of the same rows in the same order, and to a set of the same tuples.
+
+    >>> Rows(("?x",), [(1,), (2,)]) == {(2,), (1,)}
+    True
+    """
+
+    __slots__ = ("_rows", "columns")
+    __hash__ = None  # type: ignore[assignment]  # rows can hold pulled documents
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Any]) -> None:
+        self.columns: tuple[str, ...] = tuple(columns)
+        self._rows = tuple(rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> Rows: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        return Rows(self.columns, self._rows[place]) if isinstance(place, slice) else self._rows[place]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Set):
+            return {identity(row) for row in self._rows} == {identity(row) for row in other}
+        if isinstance(other, Sequence) and not isinstance(other, str):
+            return list(map(identity, self._rows)) == list(map(identity, other))
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self._rows[:20]))
+        more = f", … {len(self) - 20} more" if len(self) > 20 else ""
+        return f"Rows({' '.join(self.columns)}: [{shown}{more}])"

@@ -1,0 +1,190 @@
+"""An immutable position in a log, with the ways into what holds there: streams, entities, facts.
+
+Says nothing of queries; whoever asks gets the same answer for ever, whatever is appended later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tourlog.fact_index import AttributeIndex, FactIndex, ForkedIndex
+from tourlog.facts import Fact, select
+from tourlog.facts import roots as attribute_roots
+from tourlog.storage.log import EntityRecord, Log, StreamRecord
+from tourlog.stream import (
+    ID_KEY,
+    OFFSET_KEY,
+    OFFSET_METADATA,
+    ORDER_KEY,
+    SYSTEM_PREFIX,
+    Stream,
+    document_id,
+    document_place,
+)
+from tourlog.values import decode, decode_documents, identity, ordered_bytes
+
+
+class _Any:
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY: Any = _Any()
+"""In a pattern: any value at all."""
+
+EVERYTHING = (1 << 62) - 1
+"""An offset past every document of any stream."""
+
+
+class Ordered(NamedTuple):
+    """A document in its place: its id, its offset, its own attributes, the transaction that appended it."""
+
+    e: Any
+    offset: int
+    document: dict[str, Any]
+    tx: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """What holds at position `t` of a log; only what came after `since`; all that ever held, for `history`."""
+
+    log: Log
+    index: FactIndex | ForkedIndex
+    t: int
+    since: int = 0
+    history: bool = False
+
+    # Streams.
+
+    def find_stream(self, stream: Stream) -> StreamRecord | None:
+        """The stream's record, None if it does not exist at this position."""
+        record = self.log.stream_by_key(stream.key)
+        return record if record is not None and record.t <= self.t else None
+
+    def next_offset(self, stream: Stream) -> int:
+        """The offset the stream's next document takes; 0 for a stream that does not exist."""
+        record = self.find_stream(stream)
+        return 0 if record is None else self.log.next_offset(record.id, self.t)
+
+    def ordered(self, stream: Stream, start: int, stop: int) -> Iterator[Ordered]:
+        """The documents at offsets start … stop - 1 in order, straight from the log."""
+        record = self.find_stream(stream)
+        if record is None or start >= stop:
+            return
+        start = max(start, 0)
+        amended = self.log.amended(record.id, start, stop, self.t)
+        for batch in self.log.read(record.id, start, stop, self.t):
+            if batch.t <= self.since:
+                continue
+            for offset, document in enumerate(decode_documents(batch.body), batch.first):
+                if start <= offset < stop:
+                    current = _amended(amended[offset]) if offset in amended else document
+                    if current is not None:
+                        yield Ordered(document_id(record.prefix, offset), offset, current, batch.t)
+
+    def offset_metadata(self) -> dict[str, Any]:
+        """The next offset of every stream under the stream's name, as one document."""
+        offsets = {record.name: offset for record, offset in self.log.streams(self.t)}
+        return {ID_KEY: OFFSET_METADATA, **offsets}
+
+    # Entities.
+
+    def state(self, e: Any) -> dict[str, Any] | None:
+        """Everything an entity states now, system attributes it was stored with included; None if nothing."""
+        record = self.log.entity(ordered_bytes(e), self.t)
+        if record is not None:
+            return decode(record.state)  # type: ignore[no-any-return]  # states are dicts or None
+        found = self._appended(e)
+        if found is None:
+            return None
+        stream, document = found
+        return {OFFSET_KEY: document.offset, ORDER_KEY: list(stream.names), **document.document}
+
+    def entity(self, e: Any) -> dict[str, Any] | None:
+        """An entity as a document with its `db/id`, without other system attributes; None if unknown."""
+        if type(e) is str and e == OFFSET_METADATA:
+            return self.offset_metadata()
+        state = self.state(e)
+        if not state:
+            return None
+        return {
+            ID_KEY: e,
+            **{key: value for key, value in state.items() if not key.startswith(SYSTEM_PREFIX)},
+        }
+
+    def _appended(self, e: Any) -> tuple[StreamRecord, Ordered] | None:
+        place = document_place(e)
+        stream = self.log.stream_by_prefix(place[0]) if place is not None else None
+        if stream is None or place is None or stream.t > self.t:
+            return None
+        for batch in self.log.read(stream.id, place[1], place[1] + 1, self.t):
+            document = decode_documents(batch.body)[place[1] - batch.first]
+            return stream, Ordered(e, place[1], document, batch.t)
+        return None
+
+    # Facts.
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is simply what holds at `t`."""
+        return self.since == 0 and not self.history
+
+    def load(self, attributes: Iterable[str]) -> None:
+        """Load the indexes of these attributes in one pass over the log."""
+        self.index.load(attributes, self.t)
+
+    def facts(self, e: Any = ANY, a: Any = ANY, v: Any = ANY) -> Iterator[Fact]:
+        """The facts that fit; system attributes only when named, the stream table only as an entity named."""
+        if type(e) is str and e == OFFSET_METADATA:
+            return self._metadata_facts(a, v)
+        return self.stored_facts(e, a, v)
+
+    def stored_facts(self, e: Any = ANY, a: Any = ANY, v: Any = ANY) -> Iterator[Fact]:
+        """The facts that fit, the view of the stream table left out."""
+        if a is ANY:
+            for attribute, index in self.index.attributes(self.t).items():
+                yield from self._visible(attribute, index, e, v)
+        elif type(a) is str:
+            yield from self._visible(a, self.index.attribute(a, self.t), e, v)
+
+    def _visible(self, attribute: str, index: AttributeIndex, e: Any, v: Any) -> Iterator[Fact]:
+        bound = (e is not ANY, v is not ANY)
+        found = index.find(identity(e) if bound[0] else None, identity(v) if bound[1] else None, bound)
+        t, since = self.t, self.since
+        for entity, value, tx, ended in found:
+            if tx > t:
+                continue
+            over = ended is not None and ended <= t
+            if tx > since and (self.history or not over):
+                yield Fact(entity, attribute, value, tx)
+            if self.history and ended is not None and over and ended > since:
+                yield Fact(entity, attribute, value, ended, False)
+
+    def _metadata_facts(self, a: Any, v: Any) -> Iterator[Fact]:
+        wanted = identity(v) if v is not ANY else None
+        for record, offset in self.log.streams(self.t):
+            if (a is ANY or a == record.name) and (v is ANY or identity(offset) == wanted):
+                yield Fact(OFFSET_METADATA, record.name, offset, record.t)
+
+
+def state_values(state: dict[str, Any], attribute: str) -> Iterator[Any]:
+    """The distinct values a document states for a (dotted) attribute."""
+    seen = set()
+    for root in attribute_roots(attribute):
+        if root in state:
+            for value in select(state[root], attribute[len(root) + 1 :] or None):
+                key = identity(value)
+                if key not in seen:
+                    seen.add(key)
+                    yield value
+
+
+def _amended(record: EntityRecord) -> dict[str, Any] | None:
+    """An ordered document as a later transaction left it; None if that retracted it."""
+    state = decode(record.state)
+    if not state:
+        return None
+    return {key: value for key, value in state.items() if key not in (OFFSET_KEY, ORDER_KEY)}

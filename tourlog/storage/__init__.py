@@ -1,0 +1,24 @@
+"""The log: transactions as record batches, in order, in memory or in one SQLite file."""
+
+from __future__ import annotations
+
+import os
+
+from tourlog.storage.log import Log
+from tourlog.storage.memory import MemoryLog
+from tourlog.storage.sqlite import SqliteLog
+
+__all__ = ["Log", "open_log"]
+
+
+def open_log(
+    path: str | os.PathLike[str] | None, *, durability: str = "full", read_only: bool = False
+) -> Log:
+    """The log in the file at `path`, made if there is none; a new log in memory for None.
+
+    `durability` is "full" (a commit survives power loss) or "normal" (it survives a killed process). Raises
+    `StorageError` when the file is no store, or one that cannot be opened, and says why.
+    """
+    if path is None:
+        return MemoryLog()
+    return SqliteLog(path, durability=durability, read_only=read_only)

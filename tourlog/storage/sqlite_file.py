@@ -1,0 +1,317 @@
+"""One SQLite file as a store: made or recognised, read by a pool of connections, written by one.
+
+With `sqlite.py` all that knows SQLite; knows the tables but not what the rows mean.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tourlog.errors import ArgumentError, StorageError
+from tourlog.storage.common import Lifetime, WriterPlace
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from apsw import Connection
+
+APPLICATION_ID = int.from_bytes(b"tour", "big")
+VERSION = 1
+
+_SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
+_IDLE_READERS = 8
+
+_SCHEMA = """
+CREATE TABLE store (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE tx (
+    t INTEGER PRIMARY KEY,
+    instant INTEGER NOT NULL,
+    tx_id BLOB UNIQUE,
+    last INTEGER NOT NULL
+) STRICT;
+CREATE TABLE stream (
+    id INTEGER PRIMARY KEY,
+    names BLOB NOT NULL,
+    vals BLOB NOT NULL,
+    key BLOB NOT NULL UNIQUE,
+    name BLOB NOT NULL UNIQUE,
+    prefix INTEGER NOT NULL UNIQUE,
+    t INTEGER NOT NULL
+) STRICT;
+CREATE TABLE batch (
+    seq INTEGER PRIMARY KEY,
+    t INTEGER NOT NULL,
+    stream INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX batch_in_stream ON batch (stream, first) WHERE stream > 0;
+CREATE TABLE entity (
+    key BLOB NOT NULL,
+    t INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    stream INTEGER,
+    "offset" INTEGER,
+    PRIMARY KEY (key, t)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX entity_in_stream ON entity (stream, "offset", t) WHERE stream IS NOT NULL;
+"""
+"""`tx.last` is the last batch written up to that transaction, so that a tail is one range of `batch.seq`.
+Texts are blobs because strings may hold lone surrogates."""
+
+_REASONS = {
+    "BusyError": "is locked by another program",
+    "LockedError": "is locked by another program",
+    "FullError": "has no room left on its disk",
+    "ReadOnlyError": "cannot be written",
+    "CantOpenError": "cannot be opened",
+    "PermissionsError": "cannot be used with these permissions",
+    "NotADBError": "is no tourlog store",
+    "CorruptError": "is damaged",
+    "IOError": "its disk cannot read or write",
+    "TooBigError": "cannot hold a value that large",
+    "ConstraintError": "holds something else in that place",
+}
+
+
+class StoreFile:
+    """An open store: hands a connection to every reader and the one writing connection to the writer."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, durability: str, read_only: bool, patience: float
+    ) -> None:
+        if durability not in _SYNCHRONOUS:
+            message = f"expected a durability of 'full' or 'normal', got {durability!r}"
+            raise ArgumentError(message, durability=durability)
+        self._driver = _driver()
+        self._durability, self._patience = durability, patience
+        self._place = WriterPlace()
+        self._idle: list[Connection] = []
+        self._writer: Connection | None = None
+        self._path = _absolute(path)
+        self.path = str(self._path)
+        self.lifetime = Lifetime(self.path)
+        try:
+            self._check_place(read_only)
+            self._look_without_touching()
+            if not read_only:
+                self._writer = self._open_writer()
+            self._idle.append(self._open_reader())
+        except (self._driver.Error, OSError) as error:
+            raise self._failure(error) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection of the caller's own for one short read."""
+        self.lifetime.check()
+        try:
+            connection = self._idle_reader() or self._open_reader()
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+        except self._driver.Error as error:
+            raise self._failure(error) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction on the writing connection: committed at the end, undone by an exception."""
+        self.lifetime.check()
+        writer = self._writer
+        if writer is None:
+            self._refuse("a writable store", "one opened read-only")
+        with self._place.taken():
+            self.lifetime.check()
+            try:
+                self._execute(writer, "BEGIN IMMEDIATE")
+                yield
+                self._execute(writer, "COMMIT")
+            finally:
+                if writer.in_transaction:
+                    self._execute(writer, "ROLLBACK")
+
+    def write(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Execute a statement for every row, inside `writing`."""
+        self.lifetime.check()
+        if self._writer is None or not self._place.is_mine:
+            self._refuse("a write inside writing()", "one outside")
+        try:
+            self._writer.executemany(sql, rows)
+        except self._driver.Error as error:
+            raise self._failure(error) from error
+
+    def close(self) -> None:
+        """Wait for the writer, then let go of the file; readers end with the call they are in."""
+        if self.lifetime.closed or self.lifetime.forked:
+            # A forked process must not touch the connections: they are the other process's.
+            self.lifetime.closed = True
+            return
+        with self._place.taken():
+            self.lifetime.closed = True
+            self._close_idle()
+            if self._writer is not None:
+                self._writer.close()
+
+    def _idle_reader(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _give_back(self, connection: Connection) -> None:
+        if len(self._idle) < _IDLE_READERS:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        if self.lifetime.closed:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        while (connection := self._idle_reader()) is not None:
+            connection.close()
+
+    def _execute(self, connection: Connection, sql: str) -> None:
+        try:
+            connection.execute(sql)
+        except self._driver.Error as error:
+            raise self._failure(error) from error
+
+    def _check_place(self, read_only: bool) -> None:
+        if self._path.is_dir():
+            self._refuse("a file", "a directory")
+        if not self._path.parent.is_dir():
+            self._refuse(f"a file in an existing directory (there is no {self._path.parent})", "none")
+        if read_only and not (self._path.exists() and self._path.stat().st_size):
+            self._refuse("a store to read", "no such file" if not self._path.exists() else "an empty file")
+
+    def _look_without_touching(self) -> None:
+        """Refuse what is no store before anything could change it: an immutable connection takes no locks,
+        makes no side files and recovers nothing. (Reading the header with `open` would drop, on closing, the
+        locks that other connections of this process hold on the file.)
+        """
+        if not self._path.exists() or not self._path.stat().st_size:
+            return
+        flags = self._driver.SQLITE_OPEN_READONLY | self._driver.SQLITE_OPEN_URI
+        connection = self._driver.Connection(f"{self._path.as_uri()}?immutable=1", flags=flags)
+        try:
+            self._recognise(connection)
+        finally:
+            connection.close()
+
+    def _recognise(self, connection: Connection) -> None:
+        application = connection.pragma("application_id")
+        if application != APPLICATION_ID:
+            self._refuse("a tourlog store", f"an SQLite file of another application ({application:#x})")
+        version = connection.pragma("user_version")
+        if version > VERSION:
+            self._refuse(
+                f"a store of version {VERSION}", f"the newer version {version}: a newer tourlog wrote it"
+            )
+        if version != VERSION:
+            self._refuse(f"a store of version {VERSION}", f"version {version}")
+
+    def _open_writer(self) -> Connection:
+        connection = self._connect(self._driver.SQLITE_OPEN_READWRITE | self._driver.SQLITE_OPEN_CREATE)
+        if connection.readonly("main"):
+            connection.close()
+            self._refuse("a file that can be written", "a read-only one")
+        if _is_empty(connection):
+            self._create(connection)
+        self._recognise(connection)
+        self._switch_to_wal(connection)
+        connection.pragma("synchronous", _SYNCHRONOUS[self._durability])
+        connection.pragma("fullfsync", self._durability == "full")
+        return connection
+
+    def _open_reader(self) -> Connection:
+        connection = self._connect(self._driver.SQLITE_OPEN_READONLY)
+        connection.pragma("query_only", True)
+        self._recognise(connection)
+        return connection
+
+    def _connect(self, flags: int) -> Connection:
+        connection: Connection = self._driver.Connection(self.path, flags=flags)
+        connection.set_busy_handler(_Patience(self._patience))
+        connection.pragma("trusted_schema", False)
+        connection.pragma("cell_size_check", True)
+        return connection
+
+    def _create(self, connection: Connection) -> None:
+        """Make the tables in one transaction, with a rollback journal: a kill leaves an empty file or a
+        store, and the header of the file itself says whose it is, whatever a write-ahead log later holds."""
+        connection.execute("BEGIN IMMEDIATE")
+        if _is_empty(connection):
+            connection.execute(_SCHEMA)
+            connection.execute("INSERT INTO store VALUES ('salt', ?)", (os.urandom(16),))
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", VERSION)
+        connection.execute("COMMIT")
+
+    def _switch_to_wal(self, connection: Connection) -> None:
+        patience, attempts = _Patience(self._patience), 0
+        while True:
+            try:
+                mode = connection.pragma("journal_mode", "wal")
+            except self._driver.BusyError:
+                # SQLite does not always call the busy handler here, and another process may be opening too.
+                if not patience(attempts):
+                    raise
+                attempts += 1
+                continue
+            if mode != "wal":
+                self._refuse("a file system with write-ahead logging", f"journal mode {mode}")
+            return
+
+    def _failure(self, error: Exception) -> StorageError:
+        """An error of the driver or the file system as one of ours."""
+        reason = _REASONS.get(type(error).__name__, "fails")
+        message = f"expected a store that can be used, got one that {reason} ({error}), in {self.path}"
+        return StorageError(message, path=self.path)
+
+    def _refuse(self, expected: str, actual: str) -> NoReturn:
+        raise StorageError(f"expected {expected}, got {actual}, in {self.path}", path=self.path)
+
+
+class _Patience:
+    """A busy handler: waits in short steps, so that writers of several processes get their turn."""
+
+    __slots__ = ("_seconds", "_until")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._until = seconds, 0.0
+
+    def __call__(self, attempts: int) -> bool:
+        now = monotonic()
+        if attempts == 0:
+            self._until = now + self._seconds
+        sleep(min(0.0005 * (attempts + 1), 0.01))
+        return now < self._until
+
+
+def _driver() -> ModuleType:
+    import apsw  # heavy: a log in memory must not pay for it
+
+    return apsw
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    try:
+        absolute = Path(path).absolute()
+        absolute.stat()
+        str(absolute).encode()
+    except OSError:
+        return absolute
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"expected the path of a store, got {path!r}", path=path) from error
+    return absolute
+
+
+def _is_empty(connection: Connection) -> bool:
+    tables = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+    return not tables and not connection.pragma("application_id")

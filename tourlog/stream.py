@@ -1,0 +1,109 @@
+"""What identifies a stream and the documents in it: typed composite keys, readable names, ids derived
+from a document's place. Knows nothing of how streams are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from tourlog.values import identity, ordered_bytes
+
+ID_KEY = "db/id"
+OFFSET_KEY = "offset"
+ORDER_KEY = "db/key"
+TX_KEY = "db/tx"
+INSTANT_KEY = "db/tx-instant"
+SYSTEM_PREFIX = "db/"
+OFFSET_METADATA = "offset-metadata"
+"""The entity that shows every stream's next offset."""
+
+_PREFIX_BITS = 60
+_OFFSET_BITS = 62
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """A stream: the names of its key attributes and their values, compared as typed tuples.
+
+    >>> Stream(("topic", "partition"), ("foo-1", 2)) == Stream(("topic", "partition"), ("foo", "1-2"))
+    False
+    >>> print(Stream(("topic", "partition"), ("foo", 1)))
+    topic=foo,partition=1
+    """
+
+    names: tuple[str, ...]
+    values: tuple[Any, ...]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Stream):
+            return NotImplemented
+        return self.names == other.names and identity(self.values) == identity(other.values)
+
+    def __hash__(self) -> int:
+        return hash((self.names, identity(self.values)))
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={value}" for name, value in zip(self.names, self.values, strict=True))
+
+    @property
+    def key(self) -> bytes:
+        """Canonical bytes: equal for equal streams, different for different ones."""
+        return ordered_bytes((self.names, self.values))
+
+
+def stream_name(stream: Stream, taken: Callable[[str], bool]) -> str:
+    """The readable name of a new stream: its values joined by `-`; spelled out when that is `taken`.
+
+    >>> stream_name(Stream(("topic", "partition"), ("foo", "1-2")), {"foo-1-2"}.__contains__)
+    'topic=foo,partition=1-2'
+    """
+    return next(name for name in _candidate_names(stream) if name != ID_KEY and not taken(name))
+
+
+def _candidate_names(stream: Stream) -> Iterator[str]:
+    yield "-".join(map(str, stream.values))
+    yield str(stream)
+    typed = ",".join(f"{name}={value!r}" for name, value in zip(stream.names, stream.values, strict=True))
+    yield typed
+    count = 2
+    while True:
+        yield f"{typed}#{count}"
+        count += 1
+
+
+def stream_prefix(salt: bytes, key: bytes, taken: Callable[[int], bool]) -> int:
+    """The 60-bit number the ids of a stream's documents begin with, unlike any that is `taken`."""
+    attempt = 0
+    while True:
+        digest = blake2b(key + attempt.to_bytes(2), key=salt, digest_size=8).digest()
+        prefix = int.from_bytes(digest) >> (64 - _PREFIX_BITS)
+        if not taken(prefix):
+            return prefix
+        attempt += 1
+
+
+def document_id(prefix: int, offset: int) -> UUID:
+    """The id of a stream's document: a version 8 UUID (RFC 9562) that says where the document stands,
+    so that ids need neither storage nor an index.
+
+    >>> document_id(1, 0) < document_id(1, 1)
+    True
+    """
+    return UUID(int=prefix >> 12 << 80 | 8 << 76 | (prefix & 0xFFF) << 64 | 2 << 62 | offset)
+
+
+def document_place(value: object) -> tuple[int, int] | None:
+    """The (prefix, offset) a document id was made of; None for anything that is no such id.
+
+    >>> document_place(document_id(77, 5))
+    (77, 5)
+    """
+    if type(value) is not UUID or value.version != 8:
+        return None
+    number = value.int
+    prefix = number >> 80 << 12 | (number >> 64 & 0xFFF)
+    return prefix, number & ((1 << _OFFSET_BITS) - 1)
