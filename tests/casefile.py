@@ -65,7 +65,7 @@ CALLABLES: dict[str, Callable[..., Any]] = {
 
 NAMES: dict[str, Any] = {
     **{t.__name__: t for t in (Decimal, UUID, date, datetime, time, timedelta, timezone)},
-    **{"nan": float("nan"), "inf": float("inf"), "UTC": UTC, "set": set, "frozenset": frozenset},
+    **{"nan": float("nan"), "inf": float("inf"), "UTC": UTC, "set": set, "frozenset": frozenset, "range": range, "enumerate": enumerate},
     **CALLABLES,
 }
 
@@ -151,7 +151,7 @@ def _case(
         expected=expected,
         wanted=sections[expected] if expected == "error" else evaluate(sections[expected]),
         issue=int(sections.get("issue", "3")),
-        states=tuple(states.split()),
+        states=tuple(state.strip() for state in states.split(",") if state),
         kind=kind,
     )
 

@@ -57,12 +57,13 @@ def answer(query: ast.Query, inputs: Iterable[Any], rules: Iterable[ast.Rule] = 
     """The answer of `query` to `inputs`: a `Facts` or plain tuples for a source; `%` takes no input here."""
     sources: dict[str, Any] = {}
     environments: list[Env] = [{}]
-    given = iter(inputs)
-    for wanted in query.inputs:
+    wanted_inputs = [wanted for wanted in query.inputs if not isinstance(wanted, ast.RulesInput)]
+    if len(wanted_inputs) != len(inputs := list(inputs)):
+        raise OracleError(f"{len(wanted_inputs)} inputs expected, {len(inputs)} given")
+    for wanted, value in zip(wanted_inputs, inputs, strict=True):
         if isinstance(wanted, ast.Source):
-            sources[wanted.name] = next(given)
-        elif not isinstance(wanted, ast.RulesInput):
-            value = next(given)
+            sources[wanted.name] = value
+        else:
             environments = [bound for env in environments for bound in bind(wanted, value, env)]
     return shape(query, Program(sources, tuple(rules)).run(query, environments), sources)
 

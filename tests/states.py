@@ -6,7 +6,7 @@ may be asked on the way, and `("mark",)` for the position whose past is asked ab
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,21 +29,39 @@ class World:
     heads: dict[Any, int] = field(default_factory=dict)
 
     def transact(self, operations: list[Any]) -> None:
-        self.t += 1
+        before = dict(self.documents)
         for operation in operations:
             if isinstance(operation, dict):
                 self._put(operation["db/id"], {**self._get(operation["db/id"]), **operation})
             else:
                 getattr(self, "_" + operation[0].removeprefix("db/").replace("-", "_"))(*operation[1:])
+        self._commit(before)
 
     def append(self, names: list[str], documents: list[dict[str, Any]]) -> None:
-        self.t += 1
+        before = dict(self.documents)
         for document in documents:
             stream = key([names, [document[name] for name in names]])
             offset = self.heads.get(stream, 0)
             self.heads[stream] = offset + 1
             e = f"{names} {stream} {offset}"
             self._put(e, {"db/id": e, "offset": offset, "db/key": list(names), **document})
+        self._commit(before)
+
+    def _commit(self, before: dict[Any, dict[str, Any]]) -> None:
+        """One transaction more, unless nothing changed: facts that still hold keep theirs, the others end."""
+        after = self.documents
+        changed = [k for k in {**before, **after} if key(before.get(k)) != key(after.get(k))]
+        self.t += bool(changed)
+        for k in changed:
+            e = {**before, **after}[k]["db/id"]
+            self.touched[k] = (e, self.t)
+            stated = facts_of(after.get(k, {}))
+            wanted = {key((e, a, v)): (e, a, v, self.t) for a, v in stated}
+            held = {known: fact for known, fact in self.facts.items() if key(fact[0]) == k}
+            self.facts = {known: fact for known, fact in self.facts.items() if known not in held}
+            self.facts |= {known: held.get(known, fact) for known, fact in wanted.items()}
+            if k not in after:
+                del self.touched[k]
 
     def snapshot(self) -> Facts:
         """The live facts, the system's own included."""
@@ -60,16 +78,8 @@ class World:
 
     def _put(self, e: Any, document: dict[str, Any]) -> None:
         self.documents[key(e)] = document
-        self._state(e, facts_of(document))
-
-    def _state(self, e: Any, pairs: list[tuple[str, Any]]) -> None:
-        wanted = {key((e, a, v)): (e, a, v, self.t) for a, v in pairs}
-        for known, fact in list(self.facts.items()):
-            if equal(fact[0], e) and known not in wanted:
-                del self.facts[known]
-        for known, fact in wanted.items():
-            self.facts.setdefault(known, fact)
-        self.touched[key(e)] = (e, self.t)
+        if list(document) == ["db/id"]:
+            del self.documents[key(e)]
 
     def _add(self, e: Any, a: str, v: Any) -> None:
         held = self._get(e).get(a)
@@ -82,36 +92,45 @@ class World:
     def _retract(self, e: Any, a: str, *value: Any) -> None:
         document = dict(self._get(e))
         held = document.get(a)
-        if value and isinstance(held, list | tuple | set | frozenset):
-            document[a] = type(held)(each for each in held if not equal(each, value[0]))
-        elif not value or (a in document and equal(held, value[0])):
+        many = isinstance(held, list | tuple | set | frozenset)
+        if not value or (not many and equal(held, value[0])):
             document.pop(a, None)
+        elif many:
+            document[a] = type(held)(each for each in held if not equal(each, value[0]))
+            if not document[a]:
+                del document[a]
         self._put(e, document)
 
     def _retract_entity(self, e: Any) -> None:
-        if self.documents.pop(key(e), None) is not None:
-            self._state(e, [])
-        self.touched.pop(key(e), None)
+        self.documents.pop(key(e), None)
 
     def _cas(self, e: Any, a: str, old: Any, new: Any) -> None:
         assert equal(self._get(e).get(a), old)
         self._put(e, {**self._get(e), a: new})
 
 
-def play(steps: list[Step], world: World, seen: Callable[[Facts], None]) -> Facts:
-    """The facts at the mark, or at the end without one; `seen` gets what holds at every check."""
-    marked = None
+def stages(steps: list[Step], conn: Any = None) -> Iterator[tuple[bool, Facts, Any]]:
+    """Goes through the steps in the model, and in a store when there is one: at every check, and last at the
+    mark or the end, gives whether it is the last, the facts that hold there, and the store's database."""
+    world, marked, position = World(), None, 0
     for step in steps:
         match step:
             case ("transact", operations):
                 world.transact(operations)
+                if conn:
+                    conn.transact(operations)
             case ("append", names, documents):
                 world.append(names, documents)
+                if conn:
+                    conn.append(documents, *names)
             case ("check",):
-                seen(world.snapshot())
+                yield False, world.snapshot(), conn and conn.db()
             case ("mark",):
-                marked = world.snapshot()
-    return marked or world.snapshot()
+                marked, position = world.snapshot(), conn and conn.db().t
+    if marked is None:
+        yield True, world.snapshot(), conn and conn.db()
+    else:
+        yield True, marked, conn and conn.db().as_of(position)
 
 
 def history(case: Case, state: str, transactions: tuple[Any, ...] | None = None) -> list[Step]:
@@ -141,9 +160,8 @@ def states_of(case: Case) -> list[str]:
 
 
 def _final(steps: list[Step]) -> tuple[dict[str, Any], ...]:
-    world = World()
-    play(steps, world, lambda _: None)
-    return tuple(world.documents.values())
+    ((_, facts, _),) = stages(steps)
+    return tuple(facts.documents.values())
 
 
 def _plain(kind: str, data: tuple[Any, ...]) -> list[Step]:

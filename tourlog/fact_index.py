@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tourlog.facts import document_facts, roots, select
 from tourlog.storage.log import Batch, Log, StreamRecord
 from tourlog.stream import ID_KEY, INSTANT_KEY, OFFSET_KEY, ORDER_KEY, TX_KEY, document_id
 from tourlog.values import MISSING, columns_decoder, decode, decode_documents, identity
+
+Extension = TypeVar("Extension")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,10 +74,27 @@ class LoadedAttribute:
             yield version.e, version.v, version.tx, version.ended
 
 
-class FactIndex:
+class _Shared:
+    """Access paths of an engine's own, kept with the facts they are of."""
+
+    def __init__(self) -> None:
+        self._extensions: dict[Any, Any] = {}
+        self._extensions_lock = Lock()
+
+    def shared(self, kind: type[Extension], make: Callable[[], Extension]) -> Extension:
+        """The one object of this kind, made when first asked for."""
+        with self._extensions_lock:
+            if kind not in self._extensions:
+                self._extensions[kind] = make()
+            found: Extension = self._extensions[kind]
+            return found
+
+
+class FactIndex(_Shared):
     """The attribute indexes of one log."""
 
     def __init__(self, log: Log) -> None:
+        super().__init__()
         self._log = log
         self._lock = Lock()
         self._attributes: dict[str, LoadedAttribute] = {}
@@ -177,10 +196,11 @@ class FactIndex:
         return self._streams[stream]
 
 
-class ForkedIndex:
+class ForkedIndex(_Shared):
     """The facts of `base` as of `base_t` with a few later transactions of another log on top of them."""
 
     def __init__(self, base: FactIndex | ForkedIndex, base_t: int, log: Log) -> None:
+        super().__init__()
         self._base, self._base_t, self._log = base, base_t, log
         self._lock = Lock()
         self._attributes: dict[str, AttributeIndex] = {}

@@ -35,8 +35,24 @@ from tourlog.query.syntax import (
 def check_query(query: Query) -> None:
     """`QuerySyntaxError`, naming what and where, unless the parts of the query fit together."""
     given = _inputs(query.inputs)
+    variables = {name for name in given if isinstance(name, Variable)}
+    _check_find(query, variables)
+    sources = {name.name for name in given if isinstance(name, Source)}
+    for element in query.find.elements:
+        if isinstance(element, Pull):
+            _check_source(element.source, "$", sources, element.place)
+    for clause, source in walk(query.where):
+        _check_function(clause, variables)
+        for used in _sources(clause):
+            _check_source(used, source, sources, clause.place)
+        if isinstance(clause, RuleCall) and RulesInput() not in given:
+            expected = "% in :in for the rules (a predicate has brackets, [(< ?a ?b)])"
+            raise syntax_error(expected, f"a call of {clause.name}", ":where", place=clause.place)
+
+
+def _check_find(query: Query, given: set[Variable]) -> None:
     known = {*given, *variables_of(query.where)}
-    found = [variable for element in query.find.elements for variable in _found(element)]
+    found = dict.fromkeys([variable for element in query.find.elements for variable in _found(element)])
     _check_known(found, known, ":find", "bound in :where or :in")
     _check_known(query.with_, known, ":with", "bound in :where or :in")
     for variable in query.with_:
@@ -45,14 +61,10 @@ def check_query(query: Query) -> None:
             raise syntax_error(expected, str(variable), ":with", place=variable.place)
     for element in query.find.elements:
         _check_known(_called(element), given, ":find", "given in :in")
-        if isinstance(element, Pull):
-            _check_source(element.source, "$", query, element.place)
-    for clause, source in walk(query.where):
-        _check_clause(clause, source, query, given)
 
 
-def _inputs(inputs: Iterable[Input]) -> set[Variable]:
-    """The variables of `:in`, which must differ, as sources must."""
+def _inputs(inputs: Iterable[Input]) -> set[Variable | Source | RulesInput]:
+    """The names of `:in`, which must differ."""
     seen: set[Variable | Source | RulesInput] = set()
     for given in inputs:
         for name in _names(given):
@@ -61,7 +73,7 @@ def _inputs(inputs: Iterable[Input]) -> set[Variable]:
                 place = None if isinstance(name, RulesInput) else name.place
                 raise syntax_error("different names", f"a second {shown}", ":in", place=place)
             seen.add(name)
-    return {name for name in seen if isinstance(name, Variable)}
+    return seen
 
 
 def _names(given: Input) -> Iterator[Variable | Source | RulesInput]:
@@ -102,34 +114,27 @@ def _check_known(variables: Iterable[Variable], known: set[Variable], where: str
             raise syntax_error(f"a variable {expected}", str(variable), where, place=variable.place)
 
 
-def _check_clause(clause: Clause, source: str, query: Query, given: set[Variable]) -> None:
-    """`source` is what `$` stands for here."""
+def _check_function(clause: Clause, given: set[Variable]) -> None:
+    if isinstance(clause, Predicate | FunctionCall) and isinstance(clause.function, Variable):
+        _check_known((clause.function,), given, ":where", "given in :in to be called")
+
+
+def _sources(clause: Clause) -> tuple[Source, ...]:
+    """The sources a clause needs; a rule may need none, and `not` and `or` pass theirs on."""
     match clause:
         case Pattern():
-            _check_source(clause.source, source, query, clause.place)
+            return (clause.source,)
         case Predicate() | FunctionCall():
-            if isinstance(clause.function, Variable):
-                _check_known((clause.function,), given, ":where", "given in :in, to be called,")
-            for argument in clause.arguments:
-                if isinstance(argument, Source):
-                    _check_source(argument, source, query, clause.place)
-        case Not() | Or() if clause.source.name != "$":
-            _check_source(clause.source, source, query, clause.place)
-        case RuleCall():
-            _check_call(clause, source, query)
+            return tuple([argument for argument in clause.arguments if isinstance(argument, Source)])
+        case Not() | Or() | RuleCall() if clause.source.name != "$":
+            return (clause.source,)
+        case _:
+            return ()
 
 
-def _check_call(clause: RuleCall, source: str, query: Query) -> None:
-    if RulesInput() not in query.inputs:
-        expected = "% in :in for the rules (a predicate has brackets, [(< ?a ?b)])"
-        raise syntax_error(expected, f"a call of {clause.name}", ":where", place=clause.place)
-    if clause.source.name != "$":
-        _check_source(clause.source, source, query, clause.place)
-
-
-def _check_source(source: Source, default: str, query: Query, place: Place | None) -> None:
+def _check_source(source: Source, default: str, sources: set[str], place: Place | None) -> None:
+    """`default` is what `$` stands for here."""
     name = default if source.name == "$" else source.name
-    sources = [given.name for given in query.inputs if isinstance(given, Source)]
     if name not in sources:
-        expected = f"a source of :in ({', '.join(sources) or 'there is none'})"
-        raise syntax_error(expected, name, ":where", place=source.place or place)
+        expected = f"a source of :in ({', '.join(sorted(sources)[:9]) or 'there is none'})"
+        raise syntax_error(expected, name, "a query", place=source.place or place)

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from math import inf
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
@@ -55,7 +56,7 @@ TAG: /#[A-Za-z]{_NAME_CHARACTER}*/
 STRING: /"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+"/
 CHARACTER: /\\\S{_NAME_CHARACTER}*/
 BLANK: /[\s,]+/
-COMMENT: /;[^\n]*/
+COMMENT: /;[^\n\r]*/
 %ignore BLANK
 %ignore COMMENT
 """
@@ -221,29 +222,36 @@ def _keyword(token: Token) -> Form:
     name = token[1:]
     if not name or name[0] in ":/" or name.endswith(("/", ":")):
         raise syntax_error(
-            "a keyword such as :name or :space/name", str(token)[:80], "EDN text", place=_place(token)
+            "a keyword such as :name or :space/name", str(token), "EDN text", place=_place(token)
         )
     return Form("keyword", name, _place(token))
 
 
 def _number(token: Token) -> Form:
-    try:
-        if _INTEGER.fullmatch(token):
-            return Form("value", int(token.removesuffix("N")), _place(token))
-        if _DECIMAL_POINT.fullmatch(token):
-            value = Decimal(token[:-1]) if token.endswith("M") else float(token)
+    text = str(token)
+    expected = "a number such as 1, -2.5, 1e9 or 1.50M"
+    if _INTEGER.fullmatch(text) or _DECIMAL_POINT.fullmatch(text):
+        value = _number_value(text)
+        if value is not None:
             return Form("value", value, _place(token))
-    except (ValueError, InvalidOperation) as error:  # more digits than Python reads
-        got = f"{token[:20]}..."
-        raise syntax_error("a number of fewer digits", got, "EDN text", place=_place(token)) from error
-    raise syntax_error(
-        "a number such as 1, -2.5, 1e9 or 1.50M", str(token)[:80], "EDN text", place=_place(token)
-    )
+        expected = "a number of fewer digits (infinity is ##Inf)"
+    raise syntax_error(expected, text, "EDN text", place=_place(token))
+
+
+def _number_value(text: str) -> int | float | Decimal | None:
+    """None when Python reads fewer digits than these, or no exponent as large."""
+    try:
+        if _INTEGER.fullmatch(text):
+            return int(text.removesuffix("N"))
+        value = Decimal(text[:-1]) if text.endswith("M") else float(text)
+    except (ValueError, InvalidOperation):
+        return None
+    return None if value in (inf, -inf) else value
 
 
 def _special(token: Token) -> Form:
     if token not in _SPECIAL_VALUES:
-        raise syntax_error("##NaN, ##Inf or ##-Inf", str(token)[:80], "EDN text", place=_place(token))
+        raise syntax_error("##NaN, ##Inf or ##-Inf", str(token), "EDN text", place=_place(token))
     return Form("value", _SPECIAL_VALUES[token], _place(token))
 
 
@@ -254,7 +262,7 @@ def _character(token: Token) -> Form:
         if not code and name not in _CHARACTERS:
             raise syntax_error(
                 f"a character such as \\a, \\u0041 or \\{next(iter(_CHARACTERS))}",
-                str(token)[:80],
+                str(token),
                 "EDN text",
                 place=_place(token),
             )

@@ -110,6 +110,11 @@ def syntax_error(
     place = got.place if isinstance(got, Form) else place
     at = f" at {place}" if place else ""
     line, column = (place.line, place.column) if place else (None, None)
+    expected, got, where = (
+        _shorten([expected], 300),
+        _shorten([str(got)]),
+        _shorten([where], 200),
+    )  # names have any length
     return QuerySyntaxError(f"expected {expected}, got {got}, in {where}{at}", line=line, column=column)
 
 
@@ -122,8 +127,8 @@ def value_of(form: Form, where: str) -> Any:
     try:
         return plain(value)
     except DocumentError as error:
-        hint = "; pass callables through :in" if callable(value) else ""
-        raise syntax_error(f"a value a document can hold ({error}{hint})", form, where) from error
+        hint = " (a callable is passed through :in)" if callable(value) else ""
+        raise syntax_error(f"a value a document can hold{hint}", form, where) from error
 
 
 def _value(form: Form, where: str, *, hashable: bool) -> Any:
@@ -203,11 +208,11 @@ def _shown_data(value: Any) -> str:
         return type(value).__name__
 
 
-def _shorten(pieces: Iterable[str]) -> str:
+def _shorten(pieces: Iterable[str], limit: int = _SHOWN) -> str:
     """Takes no more pieces than it shows: a form may be a megabyte."""
     text = ""
     for piece in pieces:
-        text += piece
-        if len(text) > _SHOWN:
-            return f"{text[: _SHOWN - 3]}..."
+        text += piece[: limit + 1]
+        if len(text) > limit:
+            return f"{text[: limit - 3]}..."
     return text

@@ -116,7 +116,7 @@ def _parse_call(form: Form, scope: Scope) -> Predicate | FunctionCall:
     if not call.items or len(rest) > 1:
         raise syntax_error("a clause such as [(< ?a ?b)] or [(+ ?a 1) ?b]", form, scope.where)
     function = parse_function(call.items[0], scope.where, scope.plain_inputs)
-    where = f"the call {call} of {scope.where}"
+    where = f"the call of {function} in {scope.where}"
     arguments = tuple([parse_argument(item, where) for item in call.items[1:]])
     if not rest:
         return Predicate(function, arguments, form.place)
@@ -164,16 +164,10 @@ def _parse_not_join(form: Form, source: Source, rest: Forms, scope: Scope) -> No
 
 
 def _parse_or(form: Form, source: Source, rest: Forms, scope: Scope) -> Or:
+    """What a branch may leave unbound depends on what is bound outside, so the planner decides it."""
     branches = _parse_branches(form, rest, scope)
-    first = variables_of(branches[:1])
-    if not first:
+    if not variables_of(branches):
         raise syntax_error("a variable inside or", form, scope.where)
-    for branch in branches[1:]:
-        if set(first) ^ set(found := variables_of((branch,))):
-            expected = (
-                f"the same variables in each branch of or ({_listed(first)}; or-join frees you from it)"
-            )
-            raise syntax_error(expected, _listed(found), scope.where, place=branch.place)
     return Or(branches, None, 0, source, form.place)
 
 
@@ -183,8 +177,7 @@ def _parse_or_join(form: Form, source: Source, rest: Forms, scope: Scope) -> Or:
         raise syntax_error("variables such as [?x ?y] or [[?required] ?x] after or-join", form, where)
     variables, required = _parse_parameters(rest[0].items, rest[0], where)
     branches = _parse_branches(form, rest[1:], scope)
-    for branch in branches:
-        _check_used(variables, branch.clauses, form, where)
+    _check_used(variables, branches, form, where)
     return Or(branches, variables, required, source, form.place)
 
 
@@ -220,7 +213,7 @@ def walk(clauses: Sequence[Clause], source: str = "$") -> Iterator[tuple[Clause,
 
 
 def variables_of(clauses: Sequence[Clause]) -> tuple[Variable, ...]:
-    """The variables that clauses share with what surrounds them, in order; callables are not among them."""
+    """The variables that clauses may share with what surrounds them, in order; not those that are called."""
     return tuple(dict.fromkeys([variable for clause in clauses for variable in _variables(clause)]))
 
 
@@ -235,19 +228,15 @@ def _variables(clause: Clause) -> tuple[Variable, ...]:
         case And(clauses):
             return variables_of(clauses)
         case Not() | Or():
-            inner = clause.clauses if isinstance(clause, Not) else clause.branches[:1]
+            inner = clause.clauses if isinstance(clause, Not) else clause.branches
             return variables_of(inner) if clause.variables is None else clause.variables
 
 
 def _check_used(variables: tuple[Variable, ...], clauses: Sequence[Clause], form: Form, where: str) -> None:
-    used = variables_of(clauses)
+    used = set(variables_of(clauses))
     for variable in variables:
         if variable not in used:
-            raise syntax_error(f"{variable} in every branch and body it is declared for", form, where)
-
-
-def _listed(variables: tuple[Variable, ...]) -> str:
-    return " ".join(map(str, variables)) or "no variable"
+            raise syntax_error(f"{variable} inside, as it is declared", form, where)
 
 
 # Rules.
@@ -275,6 +264,4 @@ def parse_rule(form: Form, rule_names: frozenset[str]) -> Rule:
     parameters, required = _parse_parameters(head.items[1:], head, f"the head of {where}")
     if not body:
         raise syntax_error("at least one clause after the head", form, where)
-    clauses = parse_clauses(body, Scope(where, rule_names))
-    _check_used(parameters, clauses, head, where)
-    return Rule(name, parameters, required, clauses, form.place)
+    return Rule(name, parameters, required, parse_clauses(body, Scope(where, rule_names)), form.place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from tourlog.query.edn import read
 from tourlog.query.forms import Form, syntax_error
 from tourlog.query.parse_pull import parse_pull_form
@@ -19,7 +21,6 @@ from tourlog.query.syntax import (
 )
 
 _WHERE = ":find"
-_ORDER = ":order-by"
 _DIRECTIONS = {"asc": False, ":asc": False, "desc": True, ":desc": True}
 
 
@@ -111,29 +112,35 @@ def parse_keys(forms: Forms, key: Form, find: Find) -> tuple[str, ...]:
     where = f":{(key.text or '').removeprefix(':')}"
     if find.shape not in ("relation", "tuple"):
         raise syntax_error(f"no {where} for a find {find.shape}", str(key), where, place=key.place)
-    names = [form.word or form.text for form in forms]
-    for form, name in zip(forms, names, strict=True):
-        if not name or names.count(name) > 1:
+    names: dict[str, None] = {}
+    for form in forms:
+        name = form.word or form.text
+        if not name or name in names:
             raise syntax_error("different names", form, where)
+        names[name] = None
     if len(names) != len(find.elements):
         expected = f"as many names as :find has elements, {len(find.elements)}"
         raise syntax_error(expected, f"{len(names)}", where, place=key.place)
-    return tuple([name for name in names if name])
+    return tuple(names)
 
 
 def parse_order(forms: Forms, find: Find, plain_inputs: frozenset[str]) -> tuple[Order, ...]:
     """`[?name [?n :desc] [1 :asc] [(count ?e) :desc]]`; the inner brackets may be left out."""
     if len(forms) == 1 and forms[0].is_vector:
         forms = forms[0].items
+    columns: dict[FindElement | int, int] = {}
+    for number, element in enumerate(find.elements):
+        columns[number] = number
+        columns.setdefault(element, number)
     orders: list[Order] = []
-    left = list(forms)
+    left = deque(forms)
     while left:
-        form = left.pop(0)
+        form = left.popleft()
         is_pair = form.is_vector and len(form.items) == 2 and _direction(form.items[1]) is not None
-        column = _column(form.items[0] if is_pair else form, find, plain_inputs)
+        column = _column(form.items[0] if is_pair else form, columns, plain_inputs)
         direction = _direction(form.items[1]) if is_pair else _direction(left[0]) if left else None
         if not is_pair and direction is not None:
-            left.pop(0)
+            left.popleft()
         orders.append(Order(column, direction is True))
     return tuple(orders)
 
@@ -143,13 +150,14 @@ def _direction(form: Form) -> bool | None:
     return _DIRECTIONS.get(form.text or "")
 
 
-def _column(form: Form, find: Find, plain_inputs: frozenset[str]) -> int:
+def _column(form: Form, columns: dict[FindElement | int, int], plain_inputs: frozenset[str]) -> int:
     """The column of a number, or of what equals an element of `:find`."""
-    columns = len(find.elements)
-    if form.kind == "value" and type(form.content) is int and 0 <= form.content < columns:
-        return form.content
-    is_element = form.symbol[:1] == "?" or form.is_list or _read(form) is not None
-    if is_element and (element := _parse_element(form, plain_inputs)) in find.elements:
-        return find.elements.index(element)
-    expected = f"what :find has, or a column number below {columns}, with :asc or :desc"
-    raise syntax_error(expected, form, _ORDER)
+    found: FindElement | int | None = None
+    if form.kind == "value" and type(form.content) is int:
+        found = form.content
+    elif form.symbol[:1] == "?" or form.is_list or _read(form) is not None:
+        found = _parse_element(form, plain_inputs)
+    if found is None or found not in columns:
+        expected = "what :find has, or the number of one of its columns, and :asc or :desc"
+        raise syntax_error(expected, form, ":order-by")
+    return columns[found]

@@ -45,11 +45,13 @@ def parse_variable(form: Form, where: str) -> Variable:
 
 def parse_variables(forms: Forms, where: str) -> tuple[Variable, ...]:
     """Variables, no two of them the same."""
-    variables = tuple([parse_variable(form, where) for form in forms])
-    for number, variable in enumerate(variables):
-        if variable in variables[:number]:
+    variables: dict[Variable, None] = {}
+    for form in forms:
+        variable = parse_variable(form, where)
+        if variable in variables:
             raise syntax_error("different variables", f"a second {variable}", where, place=variable.place)
-    return variables
+        variables[variable] = None
+    return tuple(variables)
 
 
 def parse_constant(form: Form, where: str) -> Constant:
