@@ -50,9 +50,9 @@ def get_builtin(name: str) -> Builtin:
 
     >>> get_builtin("clojure.string/blank?").name
     'blank?'
-    >>> get_builtin("upper-cas")
+    >>> get_builtin("starts-wiht?")
     Traceback (most recent call last):
-    tourlog.errors.QueryError: expected a built-in function, got 'upper-cas'; did you mean upper-case
+    tourlog.errors.QueryError: expected a built-in function, got 'starts-wiht?'; did you mean starts-with?
     """
     found = BUILTINS.get(name) or BUILTINS.get(_without_namespace(name))
     if found is None:

@@ -117,7 +117,10 @@ class SqliteLog:
                     return
                 if batch.first + batch.count > start:
                     yield batch
-            start = batches[-1].first + batches[-1].count if batches else stop
+            end = batches[-1].first + batches[-1].count if batches else start
+            if end <= start:  # the last batch of the stream again
+                return
+            start = end
 
     def tail(self, after: int, upto: int) -> Iterator[Batch]:
         with self._file.reading() as connection:
