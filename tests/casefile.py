@@ -25,7 +25,19 @@ from typing import Any
 from uuid import UUID
 
 _HEAD = re.compile(r"(define \w+|docs \$\w+|[a-z]+):(?:\s|$)")
-_SECTIONS = "docs ops streams rules query inputs rows result error issue states".split()
+_SECTIONS = [
+    "docs",
+    "ops",
+    "streams",
+    "rules",
+    "query",
+    "inputs",
+    "rows",
+    "result",
+    "error",
+    "issue",
+    "states",
+]
 
 
 def _twice(value: Any) -> Any:
@@ -65,7 +77,15 @@ CALLABLES: dict[str, Callable[..., Any]] = {
 
 NAMES: dict[str, Any] = {
     **{t.__name__: t for t in (Decimal, UUID, date, datetime, time, timedelta, timezone)},
-    **{"nan": float("nan"), "inf": float("inf"), "UTC": UTC, "set": set, "frozenset": frozenset, "range": range, "enumerate": enumerate},
+    **{
+        "nan": float("nan"),
+        "inf": float("inf"),
+        "UTC": UTC,
+        "set": set,
+        "frozenset": frozenset,
+        "range": range,
+        "enumerate": enumerate,
+    },
     **CALLABLES,
 }
 
@@ -128,9 +148,7 @@ def _blocks(text: str) -> list[tuple[int, str, dict[str, str]]]:
     return found
 
 
-def _case(
-    file: str, line: int, sentence: str, sections: dict[str, str], definitions: dict[str, str]
-) -> Case:
+def _case(file: str, line: int, sentence: str, sections: dict[str, str], definitions: dict[str, str]) -> Case:
     sections = {name: definitions.get(text, text) for name, text in sections.items()}
     unknown = [name for name in sections if name not in _SECTIONS and not name.startswith("docs $")]
     if unknown:

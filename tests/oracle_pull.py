@@ -113,5 +113,3 @@ def inside(document: dict[str, Any], name: str) -> Any:
                 found = [each for each in found if each is not _MISSING]
                 return found or _MISSING
     return _MISSING
-
-

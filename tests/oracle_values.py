@@ -10,9 +10,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-KINDS = ("none", "bool", "number", "string", "bytes", "uuid", "date", "datetime", "instant", "time") + (
-    ("instant-time", "timedelta", "list", "tuple", "set", "dict", "other")
-)
+KINDS = ("none", "bool", "number", "string", "bytes", "uuid", "date", "datetime", "instant", "time", "instant-time")
+KINDS = (*KINDS, "timedelta", "list", "tuple", "set", "dict", "other")
 
 
 def kind(value: Any) -> str:

@@ -37,7 +37,12 @@ def test_oracle(case: Case) -> None:
     for state in states_of(case):
         for final, facts, _ in stages(history(case, state)):
             if final:
-                check(case, attempt(lambda facts=facts, state=state: ask_oracle(case, facts, state)), state, True)
+                check(
+                    case,
+                    attempt(lambda facts=facts, state=state: ask_oracle(case, facts, state)),
+                    state,
+                    True,
+                )
 
 
 @pytest.mark.parametrize("engine", ENGINES)

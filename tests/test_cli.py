@@ -102,9 +102,7 @@ class TestImport:
         ]
 
     @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-    def test_standard_input_may_be_plain_or_gzipped(
-        self, pack: Callable[[bytes], bytes], tmp_path: Path
-    ) -> None:
+    def test_standard_input_may_be_plain_or_gzipped(self, pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
         store = tmp_path / "new.tour"
         output = succeed("import", "-", store, "--key", "bot", "--json", stdin=pack(TWO_LINES))
         assert json_lines(output) == [{"documents": 2, "streams": 2, "t": 1}]
@@ -165,9 +163,7 @@ class TestImport:
     def test_a_cut_gzip_file_is_named_and_nothing_is_stored(self, store: Path, tmp_path: Path) -> None:
         file = tmp_path / "cut.jsonl.gz"
         file.write_bytes(gzip.compress(TWO_LINES * 10_000)[:-20])
-        assert f"expected readable data, got {'Compressed file ended'}" in fail(
-            "import", file, store, "--key", "bot"
-        )
+        assert f"expected readable data, got {'Compressed file ended'}" in fail("import", file, store, "--key", "bot")
         with tourlog.connect(store, read_only=True) as conn:
             assert conn.db().t == 1
 
@@ -208,9 +204,7 @@ class TestRead:
     def test_json_has_the_whole_document(self, store: Path) -> None:
         documents = json_lines(succeed("read", store, "bot=a", "--json"))
         with tourlog.connect(store, read_only=True) as conn:
-            assert documents == [
-                {**each, "db/id": str(each["db/id"])} for each in conn.db().documents({"bot": "a"})
-            ]
+            assert documents == [{**each, "db/id": str(each["db/id"])} for each in conn.db().documents({"bot": "a"})]
 
     def test_a_value_is_tried_as_text_then_as_what_it_reads_as(self, tmp_path: Path) -> None:
         store = tmp_path / "values.tour"
@@ -223,7 +217,14 @@ class TestRead:
             (document,) = json_lines(succeed("read", store, word, "--json"))
             return int(document["n"])
 
-        assert [found(f"k={value}") for value in ("1", "2", "true", some, "1.5M", "a=b")] == [0, 2, 3, 4, 5, 7]
+        assert [found(f"k={value}") for value in ("1", "2", "true", some, "1.5M", "a=b")] == [
+            0,
+            2,
+            3,
+            4,
+            5,
+            7,
+        ]
         assert [found(f"k:={value}") for value in ("1", '"1"', f'#uuid "{some}"')] == [1, 0, 4]
 
     def test_a_composite_key_is_compared_as_a_tuple(self, tmp_path: Path) -> None:
@@ -324,7 +325,7 @@ class TestQuery:
             ("[:find ?e :where", "line 1"),
             ("[:find ?e :where [?f :x]]", "?e"),
             ("[:find ?e :in $ ?x :where [?e :x ?x]]", "2 inputs"),
-            ('[:find ?e :where [?e :type ?t] [(+ ?t 1) ?u]]', "+"),
+            ("[:find ?e :where [?e :type ?t] [(+ ?t 1) ?u]]", "+"),
         ],
     )
     def test_a_query_that_cannot_be_is_one_line(self, query: str, problem: str, store: Path) -> None:
@@ -379,9 +380,7 @@ class TestStreams:
         ]
 
     @pytest.mark.parametrize("words", [["read", "bot=a"], ["q", "[:find ?e :where [?e :x]]"], ["streams"]])
-    def test_looking_never_makes_or_changes_a_file(
-        self, words: list[str], tmp_path: Path, store: Path
-    ) -> None:
+    def test_looking_never_makes_or_changes_a_file(self, words: list[str], tmp_path: Path, store: Path) -> None:
         command, *rest = words
         message = fail(command, tmp_path / "no.tour", *rest)
         assert "no.tour" in message
@@ -472,7 +471,11 @@ class TestProcess:
         with tourlog.connect(store) as conn:
             conn.append([{"k": 1, "text": "word " * 100}], "k")
         done = subprocess.run(
-            self.command("read", store, "k=1"), capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "40"}
+            self.command("read", store, "k=1"),
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "COLUMNS": "40"},
         )
         assert "word " * 100 in done.stdout
         assert len(done.stdout.splitlines()) == 3

@@ -29,9 +29,7 @@ def test_the_first_two_shell_blocks_are_the_two_commands() -> None:
     assert tests.endswith(" && .venv/bin/pytest -q\n")
 
 
-def test_the_python_sessions_print_what_the_readme_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_python_sessions_print_what_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     session = "\n".join(blocks("python"))
     parsed = doctest.DocTestParser().get_doctest(session, {}, "README.md", str(README), 0)

@@ -440,7 +440,7 @@ SCALARS = st.one_of(
     st.decimals(allow_nan=False, allow_infinity=False),
     st.text(st.characters(exclude_categories=())),
     st.uuids(),
-    st.datetimes(timezones=st.just(UTC)),
+    st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(fold=0)),
 )
 VALUES = st.recursive(
     SCALARS,

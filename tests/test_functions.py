@@ -436,18 +436,14 @@ def same(a: Any, b: Any) -> bool:
 @pytest.mark.parametrize(("name", "arguments", "expected"), CASES)
 def test_a_function_computes_its_value(name: str, arguments: tuple[Any, ...], expected: Any) -> None:
     builtin = get_builtin(name)
-    assert (
-        builtin.minimum <= len(arguments) <= (len(arguments) if builtin.maximum is None else builtin.maximum)
-    )
+    assert builtin.minimum <= len(arguments) <= (len(arguments) if builtin.maximum is None else builtin.maximum)
     found = builtin.compute(*arguments)
     assert same(found, expected), found
     assert not builtin.predicate or type(found) is bool
 
 
 @pytest.mark.parametrize(("name", "arguments", "message"), REFUSED)
-def test_a_function_refuses_what_it_cannot_compute(
-    name: str, arguments: tuple[Any, ...], message: str
-) -> None:
+def test_a_function_refuses_what_it_cannot_compute(name: str, arguments: tuple[Any, ...], message: str) -> None:
     builtin = get_builtin(name)
     assert builtin.fallible
     with pytest.raises(QueryError) as caught:
@@ -790,9 +786,7 @@ AGGREGATES_REFUSED: list[tuple[str, tuple[Any, ...], list[Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "extra", "column", "expected"), AGGREGATED)
-def test_an_aggregate_computes_its_value(
-    name: str, extra: tuple[Any, ...], column: list[Any], expected: Any
-) -> None:
+def test_an_aggregate_computes_its_value(name: str, extra: tuple[Any, ...], column: list[Any], expected: Any) -> None:
     """Whatever the order of the rows, and without changing them."""
     aggregate = AGGREGATES[name]
     assert aggregate.minimum <= len(extra) <= aggregate.maximum
@@ -818,9 +812,7 @@ def test_every_aggregate_is_shown() -> None:
 
 
 @given(st.lists(floats | integers.filter(lambda n: abs(n) < 2**53), min_size=1, max_size=8), st.randoms())
-def test_sums_of_numbers_are_exact_to_the_last_digit_in_any_order(
-    column: list[Any], rng: random.Random
-) -> None:
+def test_sums_of_numbers_are_exact_to_the_last_digit_in_any_order(column: list[Any], rng: random.Random) -> None:
     shuffled = rng.sample(column, len(column))
     for name in ("sum", "avg", "variance", "stddev", "median"):
         assert same(AGGREGATES[name].compute(shuffled), AGGREGATES[name].compute(column))

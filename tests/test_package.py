@@ -18,9 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -61,9 +59,7 @@ def test_an_installed_wheel_reads_its_rules_and_its_data(installed: Path, tmp_pa
     program = "\n".join(line.strip() for line in program.splitlines())
     found = json.loads(run(installed / "python", "-c", program, cwd=tmp_path))
     assert Path(found["where"]).is_relative_to(installed.parent)
-    assert found["rules"] == {
-        path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.edn")
-    }
+    assert found["rules"] == {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.edn")}
     assert found["rules"]
     assert all(found["parsed"])
     assert found["data"] == ["commits.jsonl.gz", "file-events.jsonl.gz"]

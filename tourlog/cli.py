@@ -80,9 +80,7 @@ def _main(
 
 @app.command("import")
 def import_file(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped; - for standard input.")
-    ],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped; - for standard input.")],
     store: Store,
     key: Annotated[
         list[str],
@@ -116,9 +114,7 @@ def read(
         typer.Argument(metavar="NAME=VALUE...", help="The stream's key, such as topic=orders partition=1."),
     ],
     start: Annotated[int, typer.Option("--from", metavar="N", min=0, help="The first offset.")] = 0,
-    stop: Annotated[
-        int | None, typer.Option("--to", metavar="N", min=0, help="The offset to stop before.")
-    ] = None,
+    stop: Annotated[int | None, typer.Option("--to", metavar="N", min=0, help="The offset to stop before.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the documents of one stream, in order.

@@ -54,9 +54,7 @@ def connect(
             f"expected a durability among {', '.join(DURABILITIES)}, got {durability!r}",
             argument="durability",
         )
-    return Connection(
-        open_log(None if path is None else os.fspath(path), durability=durability, read_only=read_only)
-    )
+    return Connection(open_log(None if path is None else os.fspath(path), durability=durability, read_only=read_only))
 
 
 class Connection:
@@ -172,9 +170,7 @@ class Connection:
         block = self._block
         if block is not None:
             if tx_id is not None:
-                raise ArgumentError(
-                    "a tx_id names a whole transaction; give none inside a transaction() block"
-                )
+                raise ArgumentError("a tx_id names a whole transaction; give none inside a transaction() block")
             return self._write_in_block(block.draft, change)
         name = _tx_id(tx_id)
         with self._log.writing():

@@ -95,9 +95,7 @@ class Database:
         wanted = (ANY if part is None else plain(part) for part in (e, a, v))
         return self.snapshot.facts(*wanted)
 
-    def documents(
-        self, key: Mapping[str, Any], start: int = 0, stop: int | None = None
-    ) -> list[dict[str, Any]]:
+    def documents(self, key: Mapping[str, Any], start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
         """The documents of one stream in order, offsets `start` … `stop` - 1, each with `db/id` and `offset`.
 
         `key` is such as `{"topic": "foo", "partition": 1}`. A stream that does not exist has none.
@@ -106,7 +104,7 @@ class Database:
         found = self.snapshot.ordered(self.stream(key), low, high)
         return [{ID_KEY: each.e, OFFSET_KEY: each.offset, **each.document} for each in found]
 
-    def stream(self, key: Mapping[str, Any] | Stream) -> Stream:
+    def stream(self, key: Any) -> Stream:
         """The stream a key names: with its names in the order given if there is such a stream, else in any
         order in which there is one."""
         if isinstance(key, Stream):
@@ -155,9 +153,7 @@ class Database:
             if t.tzinfo is None:
                 raise ArgumentError(f"expected a datetime with a time zone, got {t!r}", argument="t")
             delta = t.astimezone(UTC) - EPOCH
-            return self.snapshot.log.position_at(
-                (delta.days * 86400 + delta.seconds) * 10**6 + delta.microseconds
-            )
+            return self.snapshot.log.position_at((delta.days * 86400 + delta.seconds) * 10**6 + delta.microseconds)
         return _offset("t", t)
 
 
@@ -181,9 +177,7 @@ class TxReport:
         return tuple(self._facts())
 
     def __repr__(self) -> str:
-        offsets = ", ".join(
-            f"{stream}: {span.start}…{span.stop - 1}" for stream, span in self.offsets.items()
-        )
+        offsets = ", ".join(f"{stream}: {span.start}…{span.stop - 1}" for stream, span in self.offsets.items())
         return f"<TxReport t={self.t}{' ' if offsets else ''}{offsets}>"
 
 
@@ -209,9 +203,7 @@ def _offset(name: str, value: Any) -> int:
     return min(value, EVERYTHING)
 
 
-def _moved(
-    snapshot: Snapshot, *, t: int | None = None, since: int | None = None, history: bool = False
-) -> Snapshot:
+def _moved(snapshot: Snapshot, *, t: int | None = None, since: int | None = None, history: bool = False) -> Snapshot:
     return Snapshot(
         snapshot.log,
         snapshot.index,

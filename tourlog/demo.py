@@ -176,8 +176,7 @@ def _show_log(conn: Connection, steps: _Steps, console: Console) -> None:
         with steps.timed(f"read a page of partition {partition}", "5 records"):
             records = post_query_transform(conn.db().q(query, TOPIC, partition, 1000, 1005))
         shown = [
-            {"offset": record["offset"], "key": record["key"], **_without_key(record["value"])}
-            for record in records
+            {"offset": record["offset"], "key": record["key"], **_without_key(record["value"])} for record in records
         ]
         console.print()
         print_table(console, *document_table(shown), title=f"partition {partition}")

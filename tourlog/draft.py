@@ -175,9 +175,7 @@ class Draft:
 
     def prepare(self, tx_id: str | None = None) -> Commit:
         """The transaction as a storage backend takes it."""
-        tails = sorted(
-            (tail for tail in self._tails.values() if tail.documents), key=lambda tail: tail.record.id
-        )
+        tails = sorted((tail for tail in self._tails.values() if tail.documents), key=lambda tail: tail.record.id)
         changed = list(self._changed())
         entities = tuple(self._record(e, state) for e, state in changed)
         batches = [batch for tail in tails for batch in self._batches(tail)]
@@ -265,9 +263,7 @@ def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, 
     """Checked documents by stream, streams in order of first appearance."""
     check_names(names)
     if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
-        raise ArgumentError(
-            f"expected a list of documents, got {type(documents).__name__}", argument="documents"
-        )
+        raise ArgumentError(f"expected a list of documents, got {type(documents).__name__}", argument="documents")
     groups: dict[Any, tuple[Stream, list[dict[str, Any]]]] = {}
     names = tuple(names)
     for number, document in enumerate(documents):

@@ -27,8 +27,7 @@ def get_events_for_aggregate(
     """The events of one aggregate in order, equal to what was saved; offsets `start` … `stop` - 1."""
     documents = db.documents({key: aggregate_id}, start, stop)
     return [
-        {name: value for name, value in document.items() if name not in (ID_KEY, OFFSET_KEY)}
-        for document in documents
+        {name: value for name, value in document.items() if name not in (ID_KEY, OFFSET_KEY)} for document in documents
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from tourlog.facts import document_facts, roots, select
 from tourlog.storage.log import Batch, Log, StreamRecord
-from tourlog.stream import ID_KEY, INSTANT_KEY, OFFSET_KEY, ORDER_KEY, TX_KEY, document_id
+from tourlog.stream import INSTANT_KEY, OFFSET_KEY, ORDER_KEY, document_id
 from tourlog.values import MISSING, columns_decoder, decode, decode_documents, identity
 
 Extension = TypeVar("Extension")
@@ -267,9 +267,7 @@ class ForkedAttribute:
 
     __slots__ = ("base", "base_t", "changed", "own")
 
-    def __init__(
-        self, base: AttributeIndex, base_t: int, changed: Iterable[Any], own: LoadedAttribute
-    ) -> None:
+    def __init__(self, base: AttributeIndex, base_t: int, changed: Iterable[Any], own: LoadedAttribute) -> None:
         self.base, self.base_t, self.changed, self.own = base, base_t, frozenset(changed), own
 
     def find(self, e_key: Any, v_key: Any, bound: tuple[bool, bool]) -> Iterator[VersionRow]:
@@ -315,9 +313,7 @@ def _state_reader(attribute: str) -> _StateReader:
         case "db/tx":
             return lambda e, state, t: (t,) if state else ()
     paths = [(root, attribute[len(root) + 1 :] or None) for root in roots(attribute)]
-    return lambda e, state, t: (
-        value for root, path in paths if root in state for value in select(state[root], path)
-    )
+    return lambda e, state, t: (value for root, path in paths if root in state for value in select(state[root], path))
 
 
 def _add_states(batch: Batch, readers: Sequence[tuple[LoadedAttribute, _StateReader]]) -> None:

@@ -54,7 +54,7 @@ def open_source(name: str) -> Iterator[Source]:
     """Open the file `name`, or standard input for `-`; gzip is recognised by the content. `ArgumentError`
     when the file cannot be opened."""
     if name == "-":
-        yield _source("standard input", BufferedReader(sys.stdin.buffer.raw), None)
+        yield _source("standard input", BufferedReader(sys.stdin.buffer), None)  # type: ignore[arg-type]  # a binary stream has what this reads
         return
     try:
         file = Path(name).open("rb")  # noqa: SIM115 - closed below; only errors of opening are caught here
@@ -67,7 +67,8 @@ def open_source(name: str) -> Iterator[Source]:
 
 def _source(name: str, file: BufferedReader, size: int | None) -> Source:
     is_gzip = file.peek(len(_GZIP))[: len(_GZIP)] == _GZIP
-    return Source(name, gzip.open(file) if is_gzip else file, size, lambda: file.tell() if size else 0)
+    opened: Any = gzip.open(file) if is_gzip else file  # noqa: SIM115  # closed with the file
+    return Source(name, opened, size, lambda: file.tell() if size else 0)
 
 
 def read_documents(source: Source) -> Iterator[Line]:

@@ -18,9 +18,7 @@ def commit_records(conn: Connection, records: Iterable[Mapping[str, Any]], **con
     return conn.append(records, *KEY, **conditions)
 
 
-def poll(
-    db: Database, topic: Any, partition: Any, offset: int, limit: int | None = None
-) -> list[dict[str, Any]]:
+def poll(db: Database, topic: Any, partition: Any, offset: int, limit: int | None = None) -> list[dict[str, Any]]:
     """The records of a partition from `offset` on, in order, each with its `offset`; at most `limit`."""
     stop = None if limit is None else offset + limit
     documents = db.documents(dict(zip(KEY, (topic, partition), strict=True)), offset, stop)

@@ -35,8 +35,6 @@ def post_query_transform(rows: Iterable[Any]) -> list[dict[str, Any]]:
     documents = [document for row in rows for document in (row if isinstance(row, list | tuple) else (row,))]
     for document in documents:
         if not isinstance(document, dict) or OFFSET_KEY not in document:
-            raise ArgumentError(
-                f"expected rows of documents with an offset, got {document!r}", argument="rows"
-            )
+            raise ArgumentError(f"expected rows of documents with an offset, got {document!r}", argument="rows")
     documents.sort(key=lambda document: document[OFFSET_KEY])
     return [{key: value for key, value in document.items() if key != ID_KEY} for document in documents]

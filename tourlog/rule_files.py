@@ -14,9 +14,7 @@ _SUFFIX = ".edn"
 
 def rule_file_names() -> list[str]:
     """The names of the libraries there are, sorted."""
-    return sorted(
-        entry.name.removesuffix(_SUFFIX) for entry in _folder().iterdir() if entry.name.endswith(_SUFFIX)
-    )
+    return sorted(entry.name.removesuffix(_SUFFIX) for entry in _folder().iterdir() if entry.name.endswith(_SUFFIX))
 
 
 def read_rule_file(name: str) -> str:

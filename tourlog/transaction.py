@@ -155,8 +155,7 @@ def _refuse_place(state: Mapping[str, Any], attribute: str, value: Any, number: 
 def _single(draft: Draft, operation: Any, number: int) -> None:
     if not isinstance(operation, list | tuple) or not operation or operation[0] not in _OPERATIONS:
         raise TransactionError(
-            f"expected a document, call(…) or one of {', '.join(_OPERATIONS)} in tx_data[{number}], "
-            f"got {operation!r}",
+            f"expected a document, call(…) or one of {', '.join(_OPERATIONS)} in tx_data[{number}], got {operation!r}",
             operation=operation,
         )
     name, *arguments = operation

@@ -86,9 +86,7 @@ def _walk_safely(value: Any, path: _Path) -> None:
     try:
         _walk(value, path, 0, in_set=False)
     except RecursionError as error:
-        raise DocumentError(
-            f"expected less nesting on a nearly full stack, in {path[0]}", path=path[1]
-        ) from error
+        raise DocumentError(f"expected less nesting on a nearly full stack, in {path[0]}", path=path[1]) from error
 
 
 def _walk(value: Any, path: _Path, depth: int, *, in_set: bool) -> None:
@@ -259,9 +257,7 @@ def ordered_bytes(value: Any) -> bytes:
 
 
 def _unsupported(value: Any) -> DocumentError:
-    return DocumentError(
-        f"expected a value a document can hold, got {type(value).__name__}", path="", value=value
-    )
+    return DocumentError(f"expected a value a document can hold, got {type(value).__name__}", path="", value=value)
 
 
 def _kind_byte(value: Any) -> int:
@@ -371,9 +367,7 @@ _KIND_NAMES = (
 )
 """By kind byte; 0 is no kind but the end of a container, before any element."""
 
-_DATETIME, _INSTANT, _TIME, _OFFSET_TIME = map(
-    _KIND_NAMES.index, ("datetime", "instant", "time", "offset-time")
-)
+_DATETIME, _INSTANT, _TIME, _OFFSET_TIME = map(_KIND_NAMES.index, ("datetime", "instant", "time", "offset-time"))
 
 
 _KINDS: dict[type, int] = {

@@ -206,9 +206,7 @@ class Columns:
     def _end(self, ended: Sequence[tuple[int, int]]) -> None:
         if ended:
             rows, ends = zip(*ended, strict=True)
-            with Registered(
-                self.connection, {"r": rows, "ended": ends}, dict.fromkeys(BASE, INTEGER)
-            ) as name:
+            with Registered(self.connection, {"r": rows, "ended": ends}, dict.fromkeys(BASE, INTEGER)) as name:
                 self.connection.execute(f"UPDATE rows SET ended = n.ended FROM {name} n WHERE rows.r = n.r")
 
     def _drop(self, attributes: Sequence[str]) -> None:
@@ -259,18 +257,12 @@ class Columns:
 
     def _add_any(self, name: str, table: str, encode: Callable[[Any], bytes]) -> None:
         """Add the canonical bytes beside a native column, value by distinct value."""
-        found = self.connection.execute(
-            f"SELECT DISTINCT {name} FROM {table} WHERE {name} IS NOT NULL"
-        ).fetchall()
-        native_type = (
-            next(c.type for c in self.columns.values() if c.name == name) if name != "e" else INTEGER
-        )
+        found = self.connection.execute(f"SELECT DISTINCT {name} FROM {table} WHERE {name} IS NOT NULL").fetchall()
+        native_type = next(c.type for c in self.columns.values() if c.name == name) if name != "e" else INTEGER
         data = {"n": [row[0] for row in found], "b": [encode(row[0]) for row in found]}
         self.connection.execute(f"ALTER TABLE {table} ADD COLUMN {name}_any BLOB")
         with Registered(self.connection, data, {"n": native_type, "b": ANY}) as register:
-            self.connection.execute(
-                f"UPDATE {table} SET {name}_any = m.b FROM {register} m WHERE {table}.{name} = m.n"
-            )
+            self.connection.execute(f"UPDATE {table} SET {name}_any = m.b FROM {register} m WHERE {table}.{name} = m.n")
 
     # Reading the log.
 
@@ -364,8 +356,7 @@ class Registered:
             "BLOB": pyarrow.large_binary(),
         }
         arrays = {
-            name: pyarrow.array(values, arrow[SQL_TYPES[self._types[name]]])
-            for name, values in self._data.items()
+            name: pyarrow.array(values, arrow[SQL_TYPES[self._types[name]]]) for name, values in self._data.items()
         }
         self._connection.register(self._name, pyarrow.table(arrays))
         return self._name

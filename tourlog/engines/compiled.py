@@ -75,7 +75,7 @@ def _columns_of(execution: Execution) -> Columns:
     """The columns of the first database among the sources; empty ones when there is none."""
     for source in execution.sources.values():
         if isinstance(source, Snapshot):
-            return source.index.shared(Columns, lambda: Columns(source.log))
+            return _shared_columns(source)
     return Columns(MemoryLog())
 
 
@@ -94,13 +94,15 @@ def _interrupted(evaluation: Evaluation) -> Iterator[None]:
         budget.check()
         raise BudgetError("the query was interrupted", budget="interrupt") from problem
     except duckdb.OutOfMemoryException as problem:
-        raise BudgetError(
-            f"the query needs more memory than DuckDB is given: {problem}", budget="memory"
-        ) from problem
+        raise BudgetError(f"the query needs more memory than DuckDB is given: {problem}", budget="memory") from problem
     finally:
         if timer is not None:
             timer.cancel()
         evaluation.cursor.close()
+
+
+def _shared_columns(snapshot: Snapshot) -> Columns:
+    return snapshot.index.shared(Columns, lambda: Columns(snapshot.log))
 
 
 class NotNative(Exception):
@@ -136,9 +138,7 @@ class Evaluation:
 
     def _load(self) -> None:
         """Loads the attributes of the native scans, in one pass over the log."""
-        bodies = [
-            clause.body for s in self.execution.plan.strata for r in s.relations for clause in r.clauses
-        ]
+        bodies = [clause.body for s in self.execution.plan.strata for r in s.relations for clause in r.clauses]
         scans = [literal for body in (*bodies, self.execution.plan.body) for literal in walk(body)]
         snapshots = [s for s in self.execution.sources.values() if isinstance(s, Snapshot)]
         native_ones = [snapshot for snapshot in snapshots if self._is_native(snapshot)]
@@ -149,9 +149,7 @@ class Evaluation:
 
     def _load_any(self) -> None:
         """Makes canonical bytes available where a native column meets values of other types."""
-        bodies = [
-            clause.body for s in self.execution.plan.strata for r in s.relations for clause in r.clauses
-        ]
+        bodies = [clause.body for s in self.execution.plan.strata for r in s.relations for clause in r.clauses]
         for body in (*bodies, self.execution.plan.body):
             for literal in walk(body):
                 if isinstance(literal, Scan) and self._is_column(literal):
@@ -163,10 +161,7 @@ class Evaluation:
                     self.columns.load_any_entities()
 
     def _is_native(self, snapshot: Snapshot) -> bool:
-        return (
-            snapshot.is_plain
-            and snapshot.index.shared(Columns, lambda: Columns(snapshot.log)) is self.columns
-        )
+        return snapshot.is_plain and snapshot.index.shared(Columns, lambda: Columns(snapshot.log)) is self.columns
 
     def _is_column(self, scan: Scan) -> bool:
         """Whether a scan reads a column of `rows`: an attribute of documents, as things are at a position."""
@@ -203,14 +198,11 @@ class Evaluation:
     def _union(self, relation: Relation, parts: Sequence[str]) -> str:
         if len(parts) == 1 and parts[0].startswith("SELECT DISTINCT"):
             return parts[0]
-        return (
-            " UNION ".join(parts) + " UNION " + self._nothing(relation) if parts else self._nothing(relation)
-        )
+        return " UNION ".join(parts) + " UNION " + self._nothing(relation) if parts else self._nothing(relation)
 
     def _nothing(self, relation: Relation) -> str:
         columns = ", ".join(
-            f"NULL::{_sql_type(self.types.of((relation.name, place)))} AS c{place}"
-            for place in range(relation.arity)
+            f"NULL::{_sql_type(self.types.of((relation.name, place)))} AS c{place}" for place in range(relation.arity)
         )
         return f"SELECT {columns or '1 AS unit'} WHERE false"
 
@@ -275,11 +267,9 @@ class Evaluation:
         for relation in stratum.relations:
             self._tables[relation.name] = self._table(relation, [])
         for relation in stratum.relations:
-            parts = [
-                self._clause_sql(clause, clause.body) for clause in relation.clauses if not clause.variants
-            ]
+            parts = [self._clause_sql(clause, clause.body) for clause in relation.clauses if not clause.variants]
             fresh[relation.name] = self._table(relation, parts)
-        while any([self._grow(name, table) for name, table in fresh.items()]):
+        while sum(self._grow(name, table) for name, table in fresh.items()):
             self.execution.budget.check()
             self._deltas = fresh
             fresh = {relation.name: self._round(relation) for relation in stratum.relations}
@@ -295,24 +285,18 @@ class Evaluation:
         parts = [self._clause_sql(clause, body) for clause in relation.clauses for body in clause.variants]
         name = self._name()
         new = self._union(relation, parts)
-        self._execute(
-            f"CREATE TEMP TABLE {name} AS ({new}) EXCEPT SELECT * FROM {self._tables[relation.name]}"
-        )
+        self._execute(f"CREATE TEMP TABLE {name} AS ({new}) EXCEPT SELECT * FROM {self._tables[relation.name]}")
         return name
 
     # Bodies.
 
-    def _body(
-        self, body: Body, select: Select, wanted: frozenset[Variable], *, native_only: bool = False
-    ) -> Select:
+    def _body(self, body: Body, select: Select, wanted: frozenset[Variable], *, native_only: bool = False) -> Select:
         for place, literal in enumerate(body):
             later = wanted.union(body_variables(body[place + 1 :]))
             select = self._literal(literal, select, later, native_only)
         return select
 
-    def _literal(
-        self, literal: Literal, select: Select, later: frozenset[Variable], native_only: bool
-    ) -> Select:
+    def _literal(self, literal: Literal, select: Select, later: frozenset[Variable], native_only: bool) -> Select:
         match literal:
             case Scan():
                 self._scan(literal, select)
@@ -358,9 +342,7 @@ class Evaluation:
             select.conditions.append(f"{alias}.r = {row}.r")
             if isinstance(scan.v, Variable) and scan.v not in select.columns:
                 select.keys.add(scan.v)
-            self._content(
-                select, scan.v, f"{alias}.{column.sql(self._type(scan.v, column.type))}", column.type
-            )
+            self._content(select, scan.v, f"{alias}.{column.sql(self._type(scan.v, column.type))}", column.type)
 
     def _content(self, select: Select, term: Term, sql: str, type_: str) -> None:
         """Bind a column of values that may be missing (NULL) to a pattern's third term."""
@@ -405,18 +387,14 @@ class Evaluation:
     def _long_scan(self, scan: Scan, select: Select) -> None:
         """Facts read one by one: of history, of system attributes, with their transactions, of any attribute."""
         snapshot = self.execution.database(scan.source)
-        e, a, v = (
-            self._value(term) if self._is_known(term) else ANYTHING for term in (scan.e, scan.a, scan.v)
-        )
+        e, a, v = (self._value(term) if self._is_known(term) else ANYTHING for term in (scan.e, scan.a, scan.v))
         facts = snapshot.facts(e, a, v) if e is not ANYTHING else snapshot.stored_facts(e, a, v)
         self._given(select, scan.terms, [fact[:4] for fact in facts])
 
     def _given(self, select: Select, terms: Sequence[Term], rows: Iterable[Sequence[Any]]) -> None:
         """Join rows of Python values over these terms."""
         variables = list(dict.fromkeys(term for term in terms if isinstance(term, Variable)))
-        known = [
-            (place, identity(self._value(term))) for place, term in enumerate(terms) if self._is_known(term)
-        ]
+        known = [(place, identity(self._value(term))) for place, term in enumerate(terms) if self._is_known(term)]
         places = [[i for i, term in enumerate(terms) if term == variable] for variable in variables]
         types = [self.types.of(variable) for variable in variables]
         held: dict[tuple[Any, ...], None] = {}
@@ -522,9 +500,7 @@ class Evaluation:
 
     # Functions.
 
-    def _filter(
-        self, literal: Filter, select: Select, later: frozenset[Variable], native_only: bool
-    ) -> Select:
+    def _filter(self, literal: Filter, select: Select, later: frozenset[Variable], native_only: bool) -> Select:
         sql = self._comparison(literal, select)
         if sql is None:
             return self._applied(literal, select, later, native_only)
@@ -550,9 +526,7 @@ class Evaluation:
         given = (f"{self._bound.add(held)}::{_sql_type(type_)}", type_)
         own = (select.columns[variable], type_)
         return (
-            comparison(literal.function, own, given)
-            if variable is left
-            else comparison(literal.function, given, own)
+            comparison(literal.function, own, given) if variable is left else comparison(literal.function, given, own)
         )
 
     def _applied(
@@ -563,9 +537,7 @@ class Evaluation:
             raise NotNative
         inputs = inputs_of(literal.arguments)
         outputs = binding_variables(literal.binding) if isinstance(literal, Compute) else ()
-        bound = tuple(
-            variable for variable in outputs if variable in select.columns and variable not in inputs
-        )
+        bound = tuple(variable for variable in outputs if variable in select.columns and variable not in inputs)
         select, arguments = self._arguments(select, inputs, later.union(bound))
         solve = solving(self.execution, literal)
         variables = tuple(dict.fromkeys((*inputs, *outputs)))
@@ -612,9 +584,7 @@ class Evaluation:
 
     # Negation and disjunction.
 
-    def _negation(
-        self, literal: Negation, select: Select, later: frozenset[Variable], native_only: bool
-    ) -> Select:
+    def _negation(self, literal: Negation, select: Select, later: frozenset[Variable], native_only: bool) -> Select:
         bound = dict(self._bound.values)
         try:
             select.conditions.append(self._negated(literal, select))
@@ -653,18 +623,14 @@ class Evaluation:
         if native_only:
             raise NotNative
         used = frozenset(variables_of(literal))
-        select = (
-            self._materialised(select, later.union(used)) if select.tables or select.conditions else select
-        )
+        select = self._materialised(select, later.union(used)) if select.tables or select.conditions else select
         shared = tuple(variable for variable in select.columns if variable in used)
         new = tuple(variable for variable in literal.variables if variable not in shared)
         variables = (*shared, *new)
         parts = []
         for branch in literal.branches:
             inner = self._body(branch, self._asked(select, shared), frozenset(variables))
-            expressions = [
-                f"{inner.columns[variable]} AS c{place}" for place, variable in enumerate(variables)
-            ]
+            expressions = [f"{inner.columns[variable]} AS c{place}" for place, variable in enumerate(variables)]
             parts.append(inner.sql(expressions))
         name = self._name()
         self._execute(f"CREATE TEMP TABLE {name} AS " + " UNION ".join(parts))
@@ -685,9 +651,7 @@ class Evaluation:
         expressions = [select.columns[variable] for variable in variables]
         sql = select.sql(expressions, distinct=not variables or not select.keys <= set(variables))
         budget, find = self.execution.budget, self.execution.plan.find
-        plain = not self.execution.plan.query.with_ and not any(
-            isinstance(e, Aggregate) for e in find.elements
-        )
+        plain = not self.execution.plan.query.with_ and not any(isinstance(e, Aggregate) for e in find.elements)
         if budget.max_rows is not None and plain:
             sql = f"{sql} LIMIT {budget.max_rows + 1}"
         rows = self._decoded(self._execute(sql), [self.types.of(variable) for variable in variables])
@@ -725,7 +689,9 @@ class Evaluation:
         return list(zip(*made, strict=True))
 
     def _maker(self, type_: str) -> Callable[[Any], Any] | None:
-        return {ANY: self._codec.decode, ENTITY: self.columns.entity}.get(type_)
+        if type_ == ANY:
+            return self._codec.decode
+        return self.columns.entity if type_ == ENTITY else None
 
     # Small things.
 

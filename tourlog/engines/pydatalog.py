@@ -62,7 +62,7 @@ def run(execution: Execution) -> list[tuple[Any, ...]]:
         evaluation = _Evaluation(environment, engine)
         for stratum in execution.plan.strata:
             evaluation.stratum(stratum)
-        rows = evaluation.head(execution.plan.columns, execution.plan.body)
+        rows = list(evaluation.head(execution.plan.columns, execution.plan.body))
     execution.budget.count(len(rows))
     values = environment.tokens.value
     return find_rows(execution, [tuple(map(values, row)) for row in rows])
@@ -87,10 +87,7 @@ class _Evaluation:
             tables[relation.name] = Table()
         fresh = {
             relation.name: tables[relation.name].add(
-                row
-                for clause in relation.clauses
-                if not clause.variants
-                for row in self.head(clause.head, clause.body)
+                row for clause in relation.clauses if not clause.variants for row in self.head(clause.head, clause.body)
             )
             for relation in stratum.relations
         }
@@ -101,8 +98,7 @@ class _Evaluation:
     def _round(self, relations: Iterable[Relation]) -> dict[str, list[Row]]:
         """One semi-naive round: what follows from the rows the last round added (Bancilhon, 1986)."""
         found = {
-            relation.name: [row for clause in relation.clauses for row in self._step(clause)]
-            for relation in relations
+            relation.name: [row for clause in relation.clauses for row in self._step(clause)] for relation in relations
         }
         return {name: self._environment.tables[name].add(rows) for name, rows in found.items()}
 
@@ -184,10 +180,8 @@ class _Evaluation:
         resolvers = []
         if found.variables:
             resolvers.append(self._environment.rows(found.variables, Table(found.rows)))
-        bound = frozenset(found.variables)
         for literal in literals:
-            resolvers.append(make_resolver(literal, bound, self._environment))
-            bound = bound.union(bound_by(literal))
+            resolvers.append(make_resolver(literal, self._environment))
         return Found(variables, self._engine.ask(variables, resolvers))
 
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from tourlog.engines.computing import inputs_of, solving
 from tourlog.engines.execution import Execution
 from tourlog.engines.table import Row, Table, Tokens
-from tourlog.errors import QueryError
-from tourlog.query.destructure import destructure
-from tourlog.query.functions import BUILTINS
 from tourlog.query.program import Call, Compute, Filter, Given, Literal, Parameter, Rows, Scan, Slice, Term
 from tourlog.query.syntax import Blank, Constant, Source, Variable, binding_variables
 from tourlog.snapshot import ANY, EVERYTHING, Snapshot
@@ -63,7 +61,7 @@ class Environment:
             place = variables.index(term)
             return lambda row: row[place]
         token = self.tokens.token(self.value(term))
-        return lambda row: token
+        return lambda _: token
 
     def rows(self, terms: tuple[Term, ...], table: Table) -> Resolver:
         """A resolver over a table whose columns are `terms`."""
@@ -71,8 +69,8 @@ class Environment:
         return _columns_resolver(terms, fixed, table.find)
 
 
-def make_resolver(literal: Literal, bound: Bound, environment: Environment) -> Resolver:
-    """The resolver of one literal, called when the variables in `bound` are."""
+def make_resolver(literal: Literal, environment: Environment) -> Resolver:
+    """The resolver of one literal."""
     match literal:
         case Scan():
             return _scan(literal, environment)
@@ -125,9 +123,7 @@ def _columns_resolver(terms: tuple[Term, ...], fixed: dict[int, int], find: Find
 def _scan(literal: Scan, environment: Environment) -> Resolver:
     snapshot = environment.execution.database(literal.source)
     tokens, budget = environment.tokens, environment.execution.budget
-    fixed = {
-        i: tokens.token(environment.value(t)) for i, t in enumerate(literal.terms) if environment.known(t)
-    }
+    fixed = {i: tokens.token(environment.value(t)) for i, t in enumerate(literal.terms) if environment.known(t)}
     execution = environment.execution
     static = environment.known(literal.e)
     viewed = static and identity(environment.value(literal.e)) == OFFSET_METADATA
@@ -163,7 +159,7 @@ def _collection(literal: Rows, environment: Environment) -> Resolver:
 def _slice(literal: Slice, environment: Environment) -> Resolver:
     snapshot = environment.execution.database(literal.source)
     tokens, budget = environment.tokens, environment.execution.budget
-    inputs = _inputs((*literal.values, *(term for _, term in literal.bounds)))
+    inputs = inputs_of((*literal.values, *(term for _, term in literal.bounds)))
     outputs = tuple(t for t in dict.fromkeys((literal.e, literal.offset)) if isinstance(t, Variable))
     outputs = tuple(variable for variable in outputs if variable not in inputs)
     variables = (*inputs, *outputs)
@@ -203,9 +199,7 @@ def offset_range(bounds: Sequence[tuple[str, Any]]) -> tuple[int, int]:
 
 
 def _admitted(operator: str, value: Any) -> tuple[int, int]:
-    if (
-        type(value) is bool or not isinstance(value, NUMBERS) or value != value
-    ):  # NaN alone differs from itself
+    if type(value) is bool or not isinstance(value, NUMBERS) or value != value:  # NaN alone differs from itself
         return 0, 0
     if value >= EVERYTHING or value < 0:
         low_side = operator in (">", ">=") if value < 0 else operator in ("<", "<=")
@@ -225,80 +219,40 @@ def _admitted(operator: str, value: Any) -> tuple[int, int]:
 
 
 def _filter(literal: Filter, environment: Environment) -> Resolver:
-    variables = _inputs(literal.arguments)
-    compute = _computing(literal, environment)
+    variables = inputs_of(literal.arguments)
+    solve = solving(environment.execution, literal)
 
-    def solve(given: tuple[int | None, ...]) -> Iterator[Row]:
-        result = compute(dict(zip(variables, given, strict=True)))
-        if result is not None and result is not False:
-            yield given  # type: ignore[misc]  # every argument is bound, or the plan were not safe
+    def resolve(given: tuple[int | None, ...]) -> Iterator[Row]:
+        arguments = _bound(given)
+        return (arguments for _ in solve(_known(variables, arguments, environment)))
 
-    return Resolver(variables, solve)
+    return Resolver(variables, resolve)
 
 
 def _compute(literal: Compute, environment: Environment) -> Resolver:
-    inputs = _inputs(literal.arguments)
-    outputs = binding_variables(literal.binding)
-    variables = (*inputs, *(variable for variable in outputs if variable not in inputs))
-    compute = _computing(literal, environment)
-    tokens = environment.tokens
-    optional = not isinstance(literal.function, str) or BUILTINS[literal.function].optional
+    inputs = inputs_of(literal.arguments)
+    outputs = tuple(v for v in binding_variables(literal.binding) if v not in inputs)
+    solve, token = solving(environment.execution, literal), environment.tokens.token
 
-    def refuse(expected: str, value: Any) -> QueryError:
-        return in_clause(QueryError(f"expected {expected}, got {value!r}", value=value), literal)
+    def resolve(given: tuple[int | None, ...]) -> Iterator[Row]:
+        arguments = _bound(given[: len(inputs)])
+        for solution in solve(_known(inputs, arguments, environment)):
+            yield (*arguments, *(token(solution[variable]) for variable in outputs))
 
-    def solve(given: tuple[int | None, ...]) -> Iterator[Row]:
-        known = dict(zip(variables, given, strict=True))
-        result = compute(known)
-        for values in () if result is None and optional else destructure(literal.binding, result, refuse):
-            row = {variable: token for variable, token in known.items() if token is not None}
-            if all(row.setdefault(v, tokens.token(x)) == tokens.token(x) for v, x in values):
-                yield tuple(row[variable] for variable in variables)
-
-    return Resolver(variables, solve)
+    return Resolver((*inputs, *outputs), resolve)
 
 
-def _computing(literal: Filter | Compute, environment: Environment) -> Callable[[dict[Variable, Any]], Any]:
-    """What computes a literal's function from the tokens of its variables."""
-    execution = environment.execution
-    function = execution.function(literal.function)
-    builtin = BUILTINS[literal.function] if isinstance(literal.function, str) else None
-    arguments = literal.arguments
-    lookup = None
-    if builtin is not None and builtin.database:
-        source, *rest = arguments
-        assert isinstance(source, Source), "checked when planned"
-        snapshot = execution.database(source.name)
-
-        def lookup(e: Any, attribute: str) -> tuple[Any, ...]:
-            return tuple(execution.lookup(snapshot, e, attribute))
-
-        arguments = tuple(rest)
-
-    def compute(known: dict[Variable, Any]) -> Any:
-        execution.budget.check()
-        values = _values(arguments, known, environment)
-        try:
-            return function(lookup, *values) if lookup is not None else function(*values)
-        except QueryError as problem:
-            raise in_clause(problem, literal) from problem.__cause__
-
-    return compute
+def _bound(given: tuple[int | None, ...]) -> Row:
+    """The tokens of arguments, all of which the plan's order has bound."""
+    assert None not in given, "a plan computes nothing of what is not bound"
+    return given  # type: ignore[return-value]  # as asserted
 
 
-def in_clause(problem: QueryError, literal: Filter | Compute) -> QueryError:
-    """The error of a function with the clause it stands in."""
-    place = f" ({literal.place})" if literal.place is not None else ""
-    details = {**problem.details, "clause": str(literal)}
-    return QueryError(f"{problem}, in {literal}{place}", **details)
+def _known(variables: tuple[Variable, ...], row: Row, environment: Environment) -> dict[Variable, Any]:
+    value = environment.tokens.value
+    return {variable: value(token) for variable, token in zip(variables, row, strict=True)}
 
 
-def _inputs(terms: Iterable[Term | Source]) -> tuple[Variable, ...]:
-    return tuple(dict.fromkeys(term for term in terms if isinstance(term, Variable)))
-
-
-def _values(
-    terms: Iterable[Term | Source], known: dict[Variable, Any], environment: Environment
-) -> list[Any]:
+def _values(terms: Iterable[Term | Source], known: dict[Variable, Any], environment: Environment) -> list[Any]:
     value = environment.tokens.value
     return [value(known[term]) if isinstance(term, Variable) else environment.value(term) for term in terms]

@@ -25,9 +25,7 @@ class Select:
     keys: set[Variable] = field(default_factory=set)
 
     def copy(self) -> Select:
-        return Select(
-            list(self.tables), list(self.conditions), dict(self.columns), dict(self.stars), set(self.keys)
-        )
+        return Select(list(self.tables), list(self.conditions), dict(self.columns), dict(self.stars), set(self.keys))
 
     def bind(self, variable: Variable, sql: str) -> None:
         """Bind a variable to a column, or compare the two if it is bound."""

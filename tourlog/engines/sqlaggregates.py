@@ -33,7 +33,7 @@ def sql_aggregates(
     names = {variable: f"c{place}" for place, variable in enumerate(variables)}
     expressions: list[str] = []
     groups: list[str] = []
-    made = []
+    made: list[tuple[slice, Callable[..., Any] | None, Variable]] = []
     for element in elements:
         start = len(expressions)
         if isinstance(element, Aggregate):

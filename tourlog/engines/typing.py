@@ -105,7 +105,7 @@ class Types:
             case Rows():
                 rows = self._execution.sources[literal.source]
                 assert not hasattr(rows, "log"), "planned as a collection"
-                wide = [row for row in rows if len(row) >= len(literal.terms)]  # type: ignore[union-attr]  # as asserted
+                wide = [row for row in rows if len(row) >= len(literal.terms)]
                 self._rows(literal.terms, wide, scanned)
             case Compute():
                 for variable in binding_variables(literal.binding):
@@ -117,9 +117,7 @@ class Types:
         for term, type_ in zip(literal.terms, (e, STRING, v, INTEGER), strict=True):
             self._add(term, type_)
 
-    def _rows(
-        self, terms: Sequence[object], rows: Iterable[tuple[Any, ...]], scanned: Iterable[object]
-    ) -> None:
+    def _rows(self, terms: Sequence[object], rows: Iterable[tuple[Any, ...]], scanned: Iterable[object]) -> None:
         """A column of given rows takes the type of the scan it joins; rows that do not fit cannot join."""
         rows = list(rows)
         for place, term in enumerate(terms):

@@ -37,10 +37,7 @@ def destructure(binding: Binding, value: Any, refuse: Refuse) -> Iterator[Bindin
         case BindTuple(elements):
             if not isinstance(value, _SEQUENCES) or len(value) < len(elements):
                 raise refuse(f"a tuple of at least {len(elements)} elements", value)
-            parts = [
-                list(destructure(element, part, refuse))
-                for element, part in zip(elements, value, strict=False)
-            ]
+            parts = [list(destructure(element, part, refuse)) for element, part in zip(elements, value, strict=False)]
             for combination in product(*parts):
                 yield [pair for part in combination for pair in part]
         case BindCollection(element):

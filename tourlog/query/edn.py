@@ -151,9 +151,7 @@ class _Brackets:
             if token.type in _CLOSING:
                 opened.append(token)
                 if len(opened) > MAX_NESTING:
-                    raise syntax_error(
-                        f"at most {MAX_NESTING} nested levels", "more", "EDN text", place=_place(token)
-                    )
+                    raise syntax_error(f"at most {MAX_NESTING} nested levels", "more", "EDN text", place=_place(token))
             elif token in (")", "]", "}") and token.type != "STRING":
                 if not opened or _CLOSING[opened[-1].type] != token:
                     _refuse_closing(opened, token)
@@ -175,14 +173,10 @@ def _refuse_closing(opened: list[Token], token: Token | None) -> NoReturn:
 def _refuse_token(token: Token, text: str) -> NoReturn:
     if token.type == "$END":
         line, start = text.count("\n") + 1, text.rfind("\n") + 1
-        raise syntax_error(
-            "a form", "the end of the text", "EDN text", place=Place(line, len(text) - start + 1)
-        )
+        raise syntax_error("a form", "the end of the text", "EDN text", place=Place(line, len(text) - start + 1))
     if token.type.endswith("_END"):
         raise syntax_error("a form", str(token), "EDN text", place=_place(token))
-    raise syntax_error(
-        "one form and the end of the text", f"more: {token[:40]}", "EDN text", place=_place(token)
-    )
+    raise syntax_error("one form and the end of the text", f"more: {token[:40]}", "EDN text", place=_place(token))
 
 
 def _refuse_character(character: str, place: Place) -> NoReturn:
@@ -221,9 +215,7 @@ def _symbol(token: Token) -> Form:
 def _keyword(token: Token) -> Form:
     name = token[1:]
     if not name or name[0] in ":/" or name.endswith(("/", ":")):
-        raise syntax_error(
-            "a keyword such as :name or :space/name", str(token), "EDN text", place=_place(token)
-        )
+        raise syntax_error("a keyword such as :name or :space/name", str(token), "EDN text", place=_place(token))
     return Form("keyword", name, _place(token))
 
 
@@ -288,9 +280,7 @@ def _unescape(escape: re.Match[str], token: Token) -> str:
         line, column = before.count("\n"), len(before) - before.rfind("\n")
         start = _place(token)
         place = Place(start.line + line, column if line else start.column + len(before))
-        raise syntax_error(
-            r"one of the escapes \n \t \r \b \f \\ \" \uXXXX", f"\\{character}", "a string", place=place
-        )
+        raise syntax_error(r"one of the escapes \n \t \r \b \f \\ \" \uXXXX", f"\\{character}", "a string", place=place)
     return _ESCAPES[character]
 
 
@@ -313,16 +303,12 @@ def _uuid(form: Form, place: Place) -> UUID:
         else:
             if str(value) == form.content.lower():  # Python reads looser spellings
                 return value
-    raise syntax_error(
-        '#uuid "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"', f"#uuid {form}", "EDN text", place=place
-    )
+    raise syntax_error('#uuid "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"', f"#uuid {form}", "EDN text", place=place)
 
 
 def _instant(form: Form, place: Place) -> datetime:
     """RFC 3339, of which the end may be missing; without an offset it is UTC."""
-    match = (
-        _INSTANT.fullmatch(form.content) if form.kind == "value" and isinstance(form.content, str) else None
-    )
+    match = _INSTANT.fullmatch(form.content) if form.kind == "value" and isinstance(form.content, str) else None
     if match:
         year, month, day, clock, offset = match.groups()
         text = f"{year}-{month or '01'}-{day or '01'}T{clock or '00:00'}{offset or ''}"

@@ -98,14 +98,10 @@ def data_form(value: Any) -> Form:
 def _string_kind(value: str) -> str:
     if isinstance(value, Keyword):
         return "keyword"
-    return (
-        "symbol" if isinstance(value, Symbol) or value in ("_", "%") or value[:1] in ("?", "$") else "value"
-    )
+    return "symbol" if isinstance(value, Symbol) or value in ("_", "%") or value[:1] in ("?", "$") else "value"
 
 
-def syntax_error(
-    expected: str, got: Form | str, where: str, *, place: Place | None = None
-) -> QuerySyntaxError:
+def syntax_error(expected: str, got: Form | str, where: str, *, place: Place | None = None) -> QuerySyntaxError:
     """The error that says so, with the place of `got` in text."""
     place = got.place if isinstance(got, Form) else place
     at = f" at {place}" if place else ""
@@ -152,16 +148,12 @@ def _value(form: Form, where: str, *, hashable: bool) -> Any:
 def _frozenset(form: Form, where: str) -> frozenset[Any]:
     values = frozenset([_value(item, where, hashable=True) for item in form.content])
     if len(values) < len(form.content):
-        raise syntax_error(
-            "a set whose elements Python, too, holds for different (true is 1 to it)", form, where
-        )
+        raise syntax_error("a set whose elements Python, too, holds for different (true is 1 to it)", form, where)
     return values
 
 
 def _dict(form: Form, where: str) -> dict[Any, Any]:
-    values = {
-        _value(key, where, hashable=True): _value(value, where, hashable=False) for key, value in form.pairs
-    }
+    values = {_value(key, where, hashable=True): _value(value, where, hashable=False) for key, value in form.pairs}
     if len(values) < len(form.pairs):
         raise syntax_error("a map whose keys differ as strings, too", form, where)
     return values

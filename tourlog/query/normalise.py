@@ -27,9 +27,9 @@ from tourlog.query.program import (
 from tourlog.query.syntax import (
     And,
     Argument,
-    Binding,
     BindCollection,
     BindIgnore,
+    Binding,
     BindRelation,
     BindScalar,
     BindTuple,
@@ -203,9 +203,7 @@ def _function(
     builtin = get_builtin(function)
     count = len(arguments)
     if count < builtin.minimum or (builtin.maximum is not None and count > builtin.maximum):
-        expected = (
-            f"{builtin.minimum}" if builtin.maximum == builtin.minimum else f"at least {builtin.minimum}"
-        )
+        expected = f"{builtin.minimum}" if builtin.maximum == builtin.minimum else f"at least {builtin.minimum}"
         if builtin.maximum is not None and builtin.maximum != builtin.minimum:
             expected = f"{builtin.minimum} to {builtin.maximum}"
         raise QueryError(
@@ -273,9 +271,7 @@ def _negation(clause: Not, scope: Scope, visible: frozenset[Variable]) -> Litera
 
 
 def _disjunction(clause: Or, scope: Scope, visible: frozenset[Variable]) -> Literal:
-    exported = (
-        positive_variables(clause.branches) if clause.variables is None else frozenset(clause.variables)
-    )
+    exported = positive_variables(clause.branches) if clause.variables is None else frozenset(clause.variables)
     outer: dict[Variable, Term] = {v: scope.renaming.get(v, v) for v in exported}
     source = scope.source(clause.source)
     branches = []
@@ -321,9 +317,7 @@ def find_rule(name: str, arity: int, place: object, rules: Rules) -> tuple[Rule,
         raise QueryError(f"unknown rule {name}{_at(place)}; the rules given are: {known}", rule=name)
     expected = len(rules[name][0].parameters)
     if arity != expected:
-        raise QueryError(
-            f"rule {name} takes {expected} arguments, got {arity}{_at(place)}", rule=name, arity=arity
-        )
+        raise QueryError(f"rule {name} takes {expected} arguments, got {arity}{_at(place)}", rule=name, arity=arity)
     return rules[name]
 
 

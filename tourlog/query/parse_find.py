@@ -51,9 +51,7 @@ def _parse_bracketed(form: Form, plain_inputs: frozenset[str]) -> Find:
 def _is_call(form: Form) -> bool:
     if form.kind != "sequence":
         return form.kind == "list"
-    return bool(
-        form.items and form.items[0].word and form.items[0].symbol[:1] != "?" and not _read(form.items[0])
-    )
+    return bool(form.items and form.items[0].word and form.items[0].symbol[:1] != "?" and not _read(form.items[0]))
 
 
 def _read(form: Form) -> Form | None:

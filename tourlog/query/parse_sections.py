@@ -36,9 +36,7 @@ def build_query(form: Form, rule_names: frozenset[str]) -> Query:
         find=find,
         inputs=inputs,
         with_=parse_variables(_forms(sections, "with"), ":with"),
-        where=parse_clauses(
-            _forms(sections, "where"), Scope(":where", _call_names(inputs, rule_names), plain)
-        ),
+        where=parse_clauses(_forms(sections, "where"), Scope(":where", _call_names(inputs, rule_names), plain)),
         keys=_parse_keys(sections, find),
         order_by=parse_order(_forms(sections, "order-by"), find, plain),
         limit=_parse_number(sections, "limit"),

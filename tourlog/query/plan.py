@@ -151,10 +151,7 @@ def _reachable(query: Query, rules: Rules) -> set[str]:
 
 def _components(rules: Rules, reachable: Iterable[str]) -> dict[str, frozenset[str]]:
     """For each rule, the rules that call each other with it, itself included."""
-    calls = {
-        name: {call.name for rule in rules[name] for call, _ in rule_calls(rule.clauses)}
-        for name in reachable
-    }
+    calls = {name: {call.name for rule in rules[name] for call, _ in rule_calls(rule.clauses)} for name in reachable}
     return _strongly_connected(calls)
 
 
@@ -181,8 +178,7 @@ def _recursive(rules: Rules, components: Mapping[str, frozenset[str]]) -> frozen
     return frozenset(
         name
         for name, component in components.items()
-        if len(component) > 1
-        or any(call.name == name for rule in rules[name] for call, _ in rule_calls(rule.clauses))
+        if len(component) > 1 or any(call.name == name for rule in rules[name] for call, _ in rule_calls(rule.clauses))
     )
 
 
@@ -242,14 +238,10 @@ def _strata(relations: Mapping[str, Relation]) -> tuple[Stratum, ...]:
             for component in components.values()
         }
     ).static_order()
-    return tuple(
-        _stratum([relations[name] for name in edges if name in group], edges, group) for group in order
-    )
+    return tuple(_stratum([relations[name] for name in edges if name in group], edges, group) for group in order)
 
 
-def _stratum(
-    relations: Sequence[Relation], edges: Mapping[str, Mapping[str, None]], group: frozenset[str]
-) -> Stratum:
+def _stratum(relations: Sequence[Relation], edges: Mapping[str, Mapping[str, None]], group: frozenset[str]) -> Stratum:
     recursive = any(other in group for name in group for other in edges[name])
     if not recursive:
         return Stratum(tuple(relations), False)
@@ -257,10 +249,7 @@ def _stratum(
         for clause in relation.clauses:
             _refuse_nested_recursion(clause.body, group)
     return Stratum(
-        tuple(
-            replace(r, clauses=tuple(_with_variants(clause, group) for clause in r.clauses))
-            for r in relations
-        ),
+        tuple(replace(r, clauses=tuple(_with_variants(clause, group) for clause in r.clauses)) for r in relations),
         True,
     )
 
@@ -278,7 +267,7 @@ def _refuse_nested_recursion(body: Body, group: frozenset[str]) -> None:
 
 
 def _with_variants(clause: Clause, group: frozenset[str]) -> Clause:
-    arranger = Arranger(lambda use, bound: False)
+    arranger = Arranger(lambda _use, _bound: False)
     variants = []
     for place, literal in enumerate(clause.body):
         if isinstance(literal, Call) and literal.relation in group:

@@ -34,6 +34,8 @@ class Parameter:
 
 Term: TypeAlias = Variable | Blank | Constant | Parameter
 
+_ANYTHING = Blank()
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -43,7 +45,7 @@ class Scan:
     e: Term
     a: Term
     v: Term
-    tx: Term = Blank()
+    tx: Term = _ANYTHING
     place: Place | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -81,9 +81,7 @@ def _root_cause(problem: Unsafe, unsafe: Mapping[Demand, Unsafe]) -> Unsafe:
 class _Builder:
     """One attempt at the relations of a query, under the assumption that only `unsafe` demands are unsafe."""
 
-    def __init__(
-        self, scope: Scope, components: Mapping[str, frozenset[str]], unsafe: Mapping[Demand, Unsafe]
-    ) -> None:
+    def __init__(self, scope: Scope, components: Mapping[str, frozenset[str]], unsafe: Mapping[Demand, Unsafe]) -> None:
         self._scope = scope
         self._components = components
         self._unsafe = unsafe
@@ -146,9 +144,7 @@ class _Builder:
         if isinstance(literal, RuleUse):
             return any(term in bound for term in literal.terms)
         inside = bound.union(*map(bound_by, walk((literal,))))
-        return any(
-            isinstance(use, RuleUse) and any(term in inside for term in use.terms) for use in walk((literal,))
-        )
+        return any(isinstance(use, RuleUse) and any(term in inside for term in use.terms) for use in walk((literal,)))
 
     # Calls.
 
@@ -174,9 +170,7 @@ class _Builder:
             whole = replace(demand, positions=())
             required = find_rule(use.rule, len(use.terms), use.place, self._scope.context.rules)[0].required
             demand = whole if whole not in self._unsafe and not required else demand
-        terms = tuple(
-            self._scope.context.variable("_") if isinstance(term, Blank) else term for term in use.terms
-        )
+        terms = tuple(self._scope.context.variable("_") if isinstance(term, Blank) else term for term in use.terms)
         name = self._name(demand)
         if demand.positions:
             self._ask(name, tuple(terms[place] for place in demand.positions), before, rule)
@@ -260,9 +254,7 @@ def wanted_name(relation: str) -> str:
 def _restricts(literal: Literal) -> bool:
     """Whether a literal may restrict what a rule asks of itself: a negation over rules must not, since
     the question would then depend on the answer."""
-    return not (
-        isinstance(literal, Negation) and any(isinstance(inner, Call | RuleUse) for inner in walk((literal,)))
-    )
+    return not (isinstance(literal, Negation) and any(isinstance(inner, Call | RuleUse) for inner in walk((literal,))))
 
 
 def factor_right_linear(relations: dict[str, Relation]) -> dict[str, Relation]:
@@ -299,9 +291,7 @@ def _is_right_linear(clause: Clause, name: str) -> bool:
         return False
     free = {term for term in clause.head if term not in first.terms}
     passed = all(own == handed for own, handed in zip(clause.head, last.terms, strict=True) if own in free)
-    handed = {
-        term for own, term in zip(clause.head, last.terms, strict=True) if own not in free and term in free
-    }
+    handed = {term for own, term in zip(clause.head, last.terms, strict=True) if own not in free and term in free}
     return passed and not handed and free.isdisjoint(_every_variable(middle))
 
 
@@ -317,9 +307,7 @@ def _factored(relation: Relation, wanted: Relation, steps: list[Clause]) -> dict
     asked = [clause for clause in wanted.clauses if clause.body not in own]
     starts = tuple(replace(clause, head=clause.head * 2) for clause in asked)
     moves = tuple(
-        Clause(
-            (*seeds, *_at_places(step.body[-1].terms, places)), (_walk(name, seeds, step), *step.body[1:-1])
-        )
+        Clause((*seeds, *_at_places(step.body[-1].terms, places)), (_walk(name, seeds, step), *step.body[1:-1]))
         for step in steps
         if isinstance(step.body[-1], Call)
     )

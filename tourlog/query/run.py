@@ -136,9 +136,7 @@ def _source(entry: Source, given: Any) -> SourceData:
         rows = list(given)
         for row in rows:
             if not isinstance(row, list | tuple):
-                raise ArgumentError(
-                    f"expected tuples in the collection given for {entry.name}, got {row!r}", value=row
-                )
+                raise ArgumentError(f"expected tuples in the collection given for {entry.name}, got {row!r}", value=row)
         return [tuple(plain(list(row), entry.name)) for row in rows]
     raise ArgumentError(
         f"expected a database or a collection of tuples for {entry.name}, got {type(given).__name__}",
@@ -157,9 +155,7 @@ def _bound_inputs(
         value = given if isinstance(entry, BindScalar) and callable(given) else _input(entry, given)
         bindings = destructure(entry, value, _refuse(entry))
         names = binding_variables(entry)
-        if all(variable.name in plan.parameters for variable in names) and isinstance(
-            entry, BindScalar | BindTuple
-        ):
+        if all(variable.name in plan.parameters for variable in names) and isinstance(entry, BindScalar | BindTuple):
             parameters.update((variable.name, part) for variable, part in next(bindings))
         else:
             rows[position] = [row for found in bindings if (row := _consistent_row(found, names)) is not None]
@@ -168,18 +164,12 @@ def _bound_inputs(
 
 def _input(entry: Binding, given: Any) -> Any:
     """An input as a value of the store's; any iterable will do for a collection."""
-    if (
-        not isinstance(entry, BindScalar)
-        and isinstance(given, Iterable)
-        and not isinstance(given, str | bytes | dict)
-    ):
+    if not isinstance(entry, BindScalar) and isinstance(given, Iterable) and not isinstance(given, str | bytes | dict):
         given = given if isinstance(given, list | tuple | set | frozenset) else list(given)
     return plain(given, _shown(entry))
 
 
-def _consistent_row(
-    found: Sequence[tuple[Variable, Any]], names: Sequence[Variable]
-) -> tuple[Any, ...] | None:
+def _consistent_row(found: Sequence[tuple[Variable, Any]], names: Sequence[Variable]) -> tuple[Any, ...] | None:
     """One row over `names`; None when a variable that stands twice would take two values."""
     row: dict[Variable, Any] = {}
     for variable, value in found:
@@ -200,7 +190,7 @@ def ordered(query: Query, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     if query.order_by or query.limit is not None or query.offset or (first_only and len(rows) > 1):
         rows = sorted(rows, key=sort_key)
         for order in reversed(query.order_by):
-            rows.sort(key=lambda row: sort_key(row[order.column]), reverse=order.descending)  # noqa: B023  # used at once
+            rows.sort(key=lambda row: sort_key(row[order.column]), reverse=order.descending)  # used at once
     stop = None if query.limit is None else query.offset + query.limit
     return rows[query.offset : stop]
 
@@ -222,9 +212,7 @@ def _puller(execution: Execution, element: Pull) -> Callable[[Any], Any]:
     pattern = element.pattern
     if not isinstance(pattern, PullPattern):
         if pattern.name not in execution.parameters:
-            raise QueryError(
-                f"the pull pattern {pattern} is no scalar input of the query", variable=pattern.name
-            )
+            raise QueryError(f"the pull pattern {pattern} is no scalar input of the query", variable=pattern.name)
         pattern = parse_pull(execution.parameters[pattern.name])
 
     def read(e: Any) -> Mapping[str, Any] | None:

@@ -29,8 +29,7 @@ def recognise_slices(body: Body, known: frozenset[Variable] = frozenset()) -> Bo
     slice, where the values are known beforehand (constants, parameters, collection inputs)."""
     known = known.union(*(variables_of(literal) for literal in body if isinstance(literal, Given)))
     result = tuple(
-        with_bodies(literal, tuple(recognise_slices(inner, known) for inner in bodies_of(literal)))
-        for literal in body
+        with_bodies(literal, tuple(recognise_slices(inner, known) for inner in bodies_of(literal))) for literal in body
     )
     for literal in body:
         if isinstance(literal, Scan) and _ordered_by(literal):
@@ -102,9 +101,7 @@ def _is_known(term: object, known: frozenset[Variable]) -> bool:
     return term in known if isinstance(term, Variable) else not isinstance(term, Blank)
 
 
-def _bounds(
-    body: Body, offset: Term, known: frozenset[Variable]
-) -> Iterator[tuple[Filter, tuple[str, Term]]]:
+def _bounds(body: Body, offset: Term, known: frozenset[Variable]) -> Iterator[tuple[Filter, tuple[str, Term]]]:
     if not isinstance(offset, Variable) or offset in known:
         return
     for literal in body:

@@ -70,13 +70,9 @@ def _write(form: Any, put: Callable[[str], None], depth: int) -> None:
             put(_scalar(form))
 
 
-def _write_items(
-    opening: str, items: Iterable[Any], closing: str, put: Callable[[str], None], depth: int
-) -> None:
+def _write_items(opening: str, items: Iterable[Any], closing: str, put: Callable[[str], None], depth: int) -> None:
     if depth == MAX_NESTING:
-        raise ArgumentError(
-            f"expected at most {MAX_NESTING} nested levels, got more, in data to write as EDN"
-        )
+        raise ArgumentError(f"expected at most {MAX_NESTING} nested levels, got more, in data to write as EDN")
     put(opening)
     for number, item in enumerate(items):
         if number:

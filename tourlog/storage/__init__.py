@@ -11,9 +11,7 @@ from tourlog.storage.sqlite import SqliteLog
 __all__ = ["Log", "open_log"]
 
 
-def open_log(
-    path: str | os.PathLike[str] | None, *, durability: str = "full", read_only: bool = False
-) -> Log:
+def open_log(path: str | os.PathLike[str] | None, *, durability: str = "full", read_only: bool = False) -> Log:
     """The log in the file at `path`, made if there is none; a new log in memory for None.
 
     `durability` is "full" (a commit survives power loss) or "normal" (it survives a killed process). Raises

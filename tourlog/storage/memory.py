@@ -108,9 +108,7 @@ class MemoryLog:
         t = self._bound(t)
         amended = self._amended.get(stream, {})
         few = stop - start < len(amended)
-        offsets = (
-            range(start, stop) if few else sorted(filter(range(start, stop).__contains__, list(amended)))
-        )
+        offsets = range(start, stop) if few else sorted(filter(range(start, stop).__contains__, list(amended)))
         found = ((offset, _newest(amended.get(offset, []), t)) for offset in offsets)
         return {offset: record for offset, record in found if record is not None}
 

@@ -100,7 +100,7 @@ class OverlayLog:
     def writing(self) -> AbstractContextManager[None]:
         raise StorageError("a speculative database cannot be written to", path=self.path)
 
-    def append(self, commit: Commit) -> None:
+    def append(self, commit: Commit) -> None:  # noqa: ARG002  # the interface of a log
         raise StorageError("a speculative database cannot be written to", path=self.path)
 
     def close(self) -> None:

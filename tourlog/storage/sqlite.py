@@ -126,9 +126,7 @@ class SqliteLog:
         with self._file.reading() as connection:
             position, end = (_last_batch(connection, t) for t in (after, upto))
         while position < end:
-            for seq, batch in self._chunk(
-                f"{_BATCH} WHERE seq > ? AND seq <= ? ORDER BY seq", (position, end)
-            ):
+            for seq, batch in self._chunk(f"{_BATCH} WHERE seq > ? AND seq <= ? ORDER BY seq", (position, end)):
                 position = seq
                 yield batch
 

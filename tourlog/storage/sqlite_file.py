@@ -83,9 +83,7 @@ _REASONS = {
 class StoreFile:
     """An open store: hands a connection to every reader and the one writing connection to the writer."""
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, durability: str, read_only: bool, patience: float
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, durability: str, read_only: bool, patience: float) -> None:
         if durability not in _SYNCHRONOUS:
             message = f"expected a durability of 'full' or 'normal', got {durability!r}"
             raise ArgumentError(message, durability=durability)
@@ -210,9 +208,7 @@ class StoreFile:
             self._refuse("a tourlog store", f"an SQLite file of another application ({application:#x})")
         version = connection.pragma("user_version")
         if version > VERSION:
-            self._refuse(
-                f"a store of version {VERSION}", f"the newer version {version}: a newer tourlog wrote it"
-            )
+            self._refuse(f"a store of version {VERSION}", f"the newer version {version}: a newer tourlog wrote it")
         if version != VERSION:
             self._refuse(f"a store of version {VERSION}", f"version {version}")
 
