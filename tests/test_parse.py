@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, StrEnum
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -179,13 +179,21 @@ def test_clauses(text: str, data: Any, clause: Clause) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("1", "true"), ("0", "false"), ("1", "1.0"), ("1", "1M"), ("[1]", "[true]"), ("[1]", "(1)")]
+    ("one", "other"),
+    [
+        ("1", "true"),
+        ("0", "false"),
+        ("1", "1.0"),
+        ("1", "1M"),
+        ("[1]", "[true]"),
+        ("{:a 1}", "{:a true}"),
+        ("nil", "[]"),
+    ],
 )
-def test_constants_of_different_types_make_different_queries(one: str, other: str) -> None:
+def test_values_of_different_types_make_different_queries(one: str, other: str) -> None:
     """A cache of plans must not give one the plan of the other."""
-    queries = {parse_query(f"[:find ?e :where [?e :a {{:k {value}}}] [?e :b [{value}]]]") for value in (one, other)}
-    defaults = {parse_pull(f"[(:a :default {value})]") for value in (one, other)}
-    assert (len(queries), len(defaults)) == (2, 2) or (one == "1" and other in ("1.0", "1M"))
+    assert len({parse_query(f"[:find ?e :where [?e :a {value}]]") for value in (one, other)}) == 2
+    assert len({parse_pull(f"[(:a :default {value})]") for value in (one, other)}) == 2
 
 
 def test_clauses_remember_their_places() -> None:
@@ -204,7 +212,7 @@ def test_symbols_that_mean_nothing_there_are_strings_in_data() -> None:
 
 
 def test_enum_members_of_data_are_their_values() -> None:
-    class Color(str, Enum):
+    class Color(StrEnum):
         RED = "red"
 
     class Size(Enum):
@@ -497,13 +505,13 @@ def test_long_text_is_not_kept() -> None:
         ("[:find ?e :where [?e :a] :limit 1.0]", (1, 33), "got 1.0, in :limit"),
         ("[:find ?e :where [?e :a] :limit true]", (1, 33), "got true, in :limit"),
         ("[:find ?e :where [?e :a] :limit]", (1, 26), "got nothing, in :limit"),
-        ("[:find ?e :where [?e :a] :offset 1 2]", (1, 26), "got 2 of them, in :offset"),
+        ("[:find ?e :where [?e :a] :offset 1 2]", (1, 34), "got 1 2, in :offset"),
         ("{:find [?e] :where [[?e :a]] :limit [1]}", (1, 37), "got [1], in :limit"),
         # in
         ("[:find ?e :in $ $ :where [?e :a]]", (1, 17), "expected different names, got a second $, in :in"),
         ("[:find ?x :in $ ?x [?x ...]]", (1, 21), "expected different names, got a second ?x, in :in"),
         ("[:find ?x :in [?x ?x]]", (1, 19), "expected different names, got a second ?x, in :in"),
-        ("[:find ?x :in % % ?x]", None, "expected different names, got a second %, in :in"),
+        ("[:find ?x :in % % ?x]", (1, 17), "expected different names, got a second %, in :in"),
         ("[:find ?x :in x ?x]", (1, 17), "got a second ?x, in :in"),
         ("[:find ?e :in $ 5 :where [?e :a]]", (1, 17), "expected a binding such as ?x, _, [?x ?y]"),
         ("[:find ?e :in $ [] :where [?e :a]]", (1, 17), "expected at least one variable or _"),
@@ -625,7 +633,7 @@ def query_data(**parts: Any) -> dict[str, Any]:
         (query_data(**{"order-by": ["?x"]}), "expected what :find has"),
         (query_data(**{"in": ["$", 5]}), "expected a binding such as"),
     ],
-    ids=str,
+    ids=lambda value: value[:60] if isinstance(value, str) else "data",
 )
 def test_data_that_is_no_query_is_refused(data: Any, words: str) -> None:
     with pytest.raises(QuerySyntaxError) as caught:
@@ -900,7 +908,7 @@ def test_clauses_nest_as_deep_as_said_and_no_deeper() -> None:
         "[:find ?e :keys " + " ".join(f"k{number}" for number in range(20_000)) + " :where [?e :a]]",
         "[:find ?e :in " + " ".join(f"$s{number}" for number in range(20_000)) + " :where [?e :a]]",
         "[:find ?e :where [?e :a] :order-by [" + "?e :desc " * 20_000 + "?x]]",
-        "[:find ?e :where (or-join [?e ?x] " + "[?e :a] " * 15_000 + ")]",
+        "[:find ?e :where (or-join [?e ?x] " + "[?e :a] " * 5_000 + ")]",
     ],
     ids=lambda text: f"{text[:30]!r}-{len(text)}",
 )
@@ -970,7 +978,8 @@ TOKENS = st.sampled_from(
 )  # fmt: skip
 ATOMS = st.sampled_from(
     ["?e", "?x", "e", "_", "$", "$b", "%", ".", "...", "*", "not", "or", "and", "not-join", "or-join", "pull", "(f ?x)",
-     "count", "a", ":a", "desc", 1, 0, -1, None, True, 1.5, float("nan"), 1j, print, b"x", Decimal(1), "\ud800", "?", ""]
+     "count", "a", ":a", "desc", 1, 0, -1, None, True, 1.5, float("nan"), 1j, print, b"x", Decimal(1), "\ud800", "?",
+     ""]
 )  # fmt: skip
 DATA = st.recursive(
     ATOMS,

@@ -35,6 +35,7 @@ from tourlog.query.syntax import (
 def check_query(query: Query) -> None:
     """`QuerySyntaxError`, naming what and where, unless the parts of the query fit together."""
     given = _inputs(query.inputs)
+    has_rules = RulesInput() in query.inputs
     variables = {name for name in given if isinstance(name, Variable)}
     _check_find(query, variables)
     sources = {name.name for name in given if isinstance(name, Source)}
@@ -45,7 +46,7 @@ def check_query(query: Query) -> None:
         _check_function(clause, variables)
         for used in _sources(clause):
             _check_source(used, source, sources, clause.place)
-        if isinstance(clause, RuleCall) and RulesInput() not in given:
+        if isinstance(clause, RuleCall) and not has_rules:
             expected = "% in :in for the rules (a predicate has brackets, [(< ?a ?b)])"
             raise syntax_error(expected, f"a call of {clause.name}", ":where", place=clause.place)
 
@@ -63,22 +64,19 @@ def _check_find(query: Query, given: set[Variable]) -> None:
         _check_known(_called(element), given, ":find", "given in :in")
 
 
-def _inputs(inputs: Iterable[Input]) -> set[Variable | Source | RulesInput]:
+def _inputs(inputs: Iterable[Input]) -> set[Variable | Source]:
     """The names of `:in`, which must differ."""
-    seen: set[Variable | Source | RulesInput] = set()
-    for given in inputs:
-        for name in _names(given):
-            if name in seen:
-                shown = "%" if isinstance(name, RulesInput) else name
-                place = None if isinstance(name, RulesInput) else name.place
-                raise syntax_error("different names", f"a second {shown}", ":in", place=place)
-            seen.add(name)
+    seen: set[Variable | Source] = set()
+    for name in (name for given in inputs for name in _names(given)):
+        if name in seen:
+            raise syntax_error("different names", f"a second {name}", ":in", place=name.place)
+        seen.add(name)
     return seen
 
 
-def _names(given: Input) -> Iterator[Variable | Source | RulesInput]:
+def _names(given: Input) -> Iterator[Variable | Source]:
     match given:
-        case Source() | RulesInput():
+        case Source():
             yield given
         case BindScalar(variable):
             yield variable

@@ -107,6 +107,9 @@ def _forms(sections: dict[str, _Section], name: str) -> Forms:
 def _parse_inputs(sections: dict[str, _Section]) -> tuple[Input, ...]:
     if "in" not in sections:
         return (Source(),)
+    rules = [form for form in sections["in"].forms if form.word == "%"]
+    if len(rules) > 1:
+        raise syntax_error("different names", f"a second {rules[1]}", ":in", place=rules[1].place)
     return tuple([_parse_input(form) for form in sections["in"].forms])
 
 
@@ -140,6 +143,7 @@ def _parse_number(sections: dict[str, _Section], name: str) -> int | None:
     key, forms = sections[name]
     number = forms[0].content if len(forms) == 1 and forms[0].kind == "value" else None
     if type(number) is not int or number < 0:
-        got = forms[0] if forms else "nothing"
-        raise syntax_error("a number, 0 or more", got, f":{name}", place=key.place)
+        got = " ".join(map(str, forms[:9])) or "nothing"
+        place = forms[0].place if forms else key.place
+        raise syntax_error("a number, 0 or more", got, f":{name}", place=place)
     return number
