@@ -31,12 +31,12 @@ class TransactionError(TourlogError, TypeError, ValueError):
     """Transaction data is malformed; `operation` is what was refused."""
 
 
-class QuerySyntaxError(TourlogError, ValueError):
-    """A query, rule or pull pattern cannot be read; `line` and `column` count from 1, for text."""
-
-
 class QueryError(TourlogError, ValueError):
     """A well-formed query cannot be planned or computed."""
+
+
+class QuerySyntaxError(QueryError):
+    """A query, rule or pull pattern cannot be read; `line` and `column` count from 1, for text."""
 
 
 class ConflictError(TourlogError):

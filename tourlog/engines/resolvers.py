@@ -17,7 +17,7 @@ from tourlog.engines.table import Row, Table, Tokens
 from tourlog.query.program import Call, Compute, Filter, Given, Literal, Parameter, Rows, Scan, Slice, Term
 from tourlog.query.syntax import Blank, Constant, Source, Variable, binding_variables
 from tourlog.snapshot import ANY, EVERYTHING, Snapshot
-from tourlog.stream import OFFSET_METADATA, Stream
+from tourlog.stream import OFFSET_METADATA, SYSTEM_PREFIX, Stream
 from tourlog.values import identity
 
 NUMBERS = (int, float, Decimal)
@@ -128,12 +128,15 @@ def _scan(literal: Scan, environment: Environment) -> Resolver:
     static = environment.known(literal.e)
     viewed = static and identity(environment.value(literal.e)) == OFFSET_METADATA
     facts = snapshot.facts if static else snapshot.stored_facts
+    named = isinstance(literal.a, Constant)
     by_lookup = isinstance(literal.tx, Blank) and not viewed
 
     def find(columns: tuple[int, ...], values: Row) -> Iterator[Row]:
         budget.check()
         wanted = dict(zip(columns, values, strict=True))
         e, a, v = (tokens.value(wanted[column]) if column in wanted else ANY for column in range(3))
+        if not named and type(a) is str and a.startswith(SYSTEM_PREFIX):
+            return
         token = tokens.token
         if by_lookup and e is not ANY and type(a) is str:
             for value in execution.lookup(snapshot, e, a):
