@@ -13,7 +13,7 @@ from itertools import count
 
 from tourlog.errors import QueryError
 from tourlog.query.arrange import Arranger, Bound, Unsafe
-from tourlog.query.normalise import Scope, find_rule, rule_body
+from tourlog.query.normalise import Scope, find_rule, rule_body, rule_calls
 from tourlog.query.program import (
     Body,
     Call,
@@ -170,11 +170,31 @@ class _Builder:
             whole = replace(demand, positions=())
             required = find_rule(use.rule, len(use.terms), use.place, self._scope.context.rules)[0].required
             demand = whole if whole not in self._unsafe and not required else demand
+        demand = self._without_passed(demand)
         terms = tuple(self._scope.context.variable("_") if isinstance(term, Blank) else term for term in use.terms)
         name = self._name(demand)
         if demand.positions:
             self._ask(name, tuple(terms[place] for place in demand.positions), before, rule)
         return Call(name, terms, place=use.place)
+
+    def _without_passed(self, demand: Demand) -> Demand:
+        """The demand without arguments that recursion only hands on: asking for each of their values would
+        repeat the same walk; joining with the answer costs less."""
+        calls = [
+            (rule, call)
+            for rule in self._scope.context.rules[demand.rule]
+            for call, _ in rule_calls(rule.clauses)
+            if call.name in self._components[demand.rule]
+        ]
+        changing = tuple(
+            place
+            for place in demand.positions
+            if any(call.name != rule.name or call.arguments[place] != rule.parameters[place] for rule, call in calls)
+        )
+        reduced = replace(demand, positions=changing)
+        required = self._scope.context.rules[demand.rule][0].required
+        safe = changing and reduced not in self._unsafe and all(place in changing for place in range(required))
+        return reduced if safe else demand
 
     def _ask(self, name: str, values: tuple[Term, ...], before: Body, rule: str | None) -> None:
         """Add the values a call asks for to what is wanted of a relation."""
