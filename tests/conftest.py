@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Times on a shared machine say nothing, so no deadline. In CI every run looks at the same examples; elsewhere
@@ -11,3 +13,13 @@ from hypothesis import settings
 settings.register_profile("tourlog", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "tourlog")
+
+
+OPEN = set((Path(__file__).parent / "open.list").read_text(encoding="utf-8").splitlines())
+"""Tests that state what should be and is not yet: each line is a debt, to be paid and taken out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.name in OPEN:
+            item.add_marker(pytest.mark.xfail(reason="open: see tests/open.list", run=False))
