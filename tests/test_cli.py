@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -486,10 +487,10 @@ class TestProcess:
         with tourlog.connect(store) as conn:
             conn.append([{"k": 1, "text": "word " * 100}], "k")
         reader, writer = pty.openpty()
-        environment = {**os.environ, "COLUMNS": "40", "TERM": "dumb", "NO_COLOR": "1"}
+        environment = {**os.environ, "COLUMNS": "40", "TERM": "xterm"}
         subprocess.run(self.command("read", store, "k=1"), stdout=writer, check=True, env=environment)
         os.close(writer)
-        shown = os.read(reader, 100_000).decode()
+        shown = re.sub("\x1b\\[[0-9;]*m", "", os.read(reader, 100_000).decode())
         os.close(reader)
         assert shown.count("word") == 100
         assert max(map(len, shown.splitlines())) <= 40

@@ -79,7 +79,7 @@ def read_documents(source: Source) -> Iterator[Line]:
         for number, line in enumerate(source.lines, 1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.isspace():
+            if line := line.strip():
                 yield number, _document(line, source.name, number)
     except (OSError, EOFError, zlib.error) as error:
         raise _error(f"expected readable data, got {error}", source.name, number + 1) from error
@@ -108,7 +108,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"something else at column {error.colno} ({error.msg})"
+        return f"something else at column {error.pos + 1} ({error.msg})"
     if isinstance(error, UnicodeDecodeError):
         return f"bytes that are not UTF-8 at byte {error.start + 1}"
     return str(error)

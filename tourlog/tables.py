@@ -27,7 +27,6 @@ from tourlog.values import MISSING, sort_key
 # Control characters, line separators, and what turns the direction of writing.
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-_NO_LIMIT = 1_000_000
 _MAX_BITS = 14_000  # Python refuses to write integers of more than 4,300 digits in decimal.
 
 
@@ -89,17 +88,12 @@ def print_table(
     *,
     title: str | None = None,
 ) -> None:
-    """Print `rows` under `columns` (None: without a header). A terminal's width is respected, long cells
-    are folded; in a file or a pipe each row is one line, as long as it must be. `MISSING` cells stay empty.
+    """Print `rows` under `columns` (None: without a header); `MISSING` cells stay empty. On a terminal long
+    cells are folded to fit its width; elsewhere a row is one line.
     """
     if title is not None:
         console.print(Text(cell(title), style="bold"), soft_wrap=True)
-    table = _table(columns, list(rows), fold=console.is_terminal)
-    if console.is_terminal:
-        console.print(table)
-        return
-    width = console.measure(table, options=console.options.update(width=_NO_LIMIT)).maximum
-    console.print(table, width=width, crop=False, no_wrap=True)
+    console.print(_table(columns, list(rows), fold=console.is_terminal))
 
 
 def _table(columns: Sequence[str] | None, rows: Sequence[Sequence[Any]], *, fold: bool) -> Table:

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-_PIPED_WIDTH = 80
+_NO_LIMIT = 1_000_000  # columns of a file or a pipe, where a row of a table is one line, however long
 
 
 def console(*, quiet: bool = False) -> Console:
-    """Standard output: as wide as the terminal, 80 columns where there is none. Quiet: nowhere."""
+    """Standard output: as wide as the terminal; without end where there is none. Quiet: nowhere."""
     return _console(Console(highlight=False, markup=False, emoji=False, quiet=quiet))
 
 
@@ -24,7 +24,7 @@ def error_console() -> Console:
 
 def _console(made: Console) -> Console:
     if not made.is_terminal:
-        made.width = _PIPED_WIDTH
+        made.width = _NO_LIMIT
     return made
 
 
