@@ -72,7 +72,7 @@ def gen_datalog(offset_type: str, *keys: str) -> GeneratedQuery:
     "slice" (?f-o ≤ offset < ?t-o). Its inputs are the database, the key's values, then the offsets.
 
     >>> print(gen_datalog("take", "topic"))  # doctest: +NORMALIZE_WHITESPACE
-    {:find [(pull ?e [*])], :in [$ ?topic ?o], :where [[?e :db/key ["topic"]] [?e :topic ?topic]
+    {:find [(pull ?e [*])] :in [$ ?topic ?o] :where [[?e :db/key ["topic"]] [?e :topic ?topic]
      [?e :offset ?o'] [(< ?o' ?o)]]}
     """
     bounds = _bounds(offset_type)
