@@ -5,6 +5,7 @@ Runs on the public API alone, so that its steps can be copied.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -121,7 +122,7 @@ def _run(path: Path, steps: _Steps, console: Console) -> None:
     with connect(path, read_only=True) as conn:
         _ask(conn, steps, console)
     _heading(console, "The time each step took")
-    print_table(console, ["step", "", "seconds"], [(*row[:2], round(row.seconds, 3)) for row in steps.rows])
+    print_table(console, ["step", "", "seconds"], [(row.name, row.amount, f"{row.seconds:6.3f}") for row in steps.rows])
     console.print()
 
 
@@ -137,7 +138,7 @@ def _import(conn: Connection, path: Path, steps: _Steps, console: Console) -> No
                 report = import_json_lines(conn, source, [key], progress=progress)
             amounts.append(f"{report.documents:,} documents, {report.streams:,} streams")
         console.print(f"{name}: {amounts[-1]} (one for each {key})")
-    with steps.timed(f"publish the events as topic {TOPIC}") as amounts:
+    with steps.timed(f"publish them as topic {TOPIC}") as amounts:
         records = list(_records())
         commit_records(conn, records)
         amounts.append(f"{len(records):,} records, 2 partitions")
@@ -165,13 +166,13 @@ def _show_life(conn: Connection, steps: _Steps, console: Console) -> None:
     with steps.timed(f"read the life of {FILE}") as amounts:
         events = get_events_for_aggregate(conn.db(), FILE)
         amounts.append(f"{len(events)} events")
-    print_table(console, *document_table(events, without=["aggregate-id"]))
+    print_table(console, *document_table(events, without=["aggregate-id", "author"]))
 
 
 def _show_log(conn: Connection, steps: _Steps, console: Console) -> None:
     query = gen_datalog("slice", "topic", "partition")
-    _heading(console, f"A page of the topic {TOPIC}: offsets 1000 to 1004 of both partitions, by the query")
-    console.print(query.edn)
+    _heading(console, f"A page of the topic {TOPIC}: offsets 1000 to 1004 of each partition")
+    console.print(re.sub(r" (?=:(?:in|where))|(?<=]) (?=\[)", "\n ", query.edn))
     for partition in (CODE, REST):
         with steps.timed(f"read a page of partition {partition}", "5 records"):
             records = post_query_transform(conn.db().q(query, TOPIC, partition, 1000, 1005))
@@ -183,7 +184,7 @@ def _show_log(conn: Connection, steps: _Steps, console: Console) -> None:
 
 
 def _without_key(event: dict[str, Any]) -> dict[str, Any]:
-    return {name: event[name] for name in ("type", "commit", "at")}
+    return {name: event[name] for name in ("type", "at")}
 
 
 def _publish(conn: Connection, steps: _Steps, console: Console) -> None:
@@ -241,7 +242,7 @@ def _ask(conn: Connection, steps: _Steps, console: Console) -> None:
     with steps.timed(f"ask for the ancestors of {COMMIT}") as amounts:
         ancestors = db.q(ANCESTORS, ANCESTOR, COMMIT)
         amounts.append(f"{len(ancestors):,} commits")
-    console.print(f"{amounts[-1]}, such as {', '.join(sorted(ancestors)[:5])}")
+    console.print(f"{amounts[-1]}, such as {', '.join(sorted(ancestors)[:4])}")
 
     _heading(console, f"And what had they done to {FILE}?")
     console.print(BEFORE)
