@@ -51,8 +51,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "answers",
-        "engines.columns",
+        "engines.arrow",
+        "engines.comparing",
         "engines.select",
+        "engines.tokens",
         "fact_index",
         "query.destructure",
         "query.forms",
@@ -61,6 +63,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "storage",
     ),
     (
+        "engines.reading",
         "engines.sqlaggregates",
         "query.aggregates",
         "query.arrange",
@@ -72,6 +75,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "draft",
+        "engines.columns",
         "engines.execution",
         "pull",
         "query.parse_clauses",
@@ -80,6 +84,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "engines.computing",
+        "engines.session",
         "engines.typing",
         "query.check",
         "query.generate",
@@ -89,13 +94,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "engines.resolvers",
+        "engines.scans",
         "query.parse_sections",
     ),
     (
-        "engines.compiled",
+        "engines.bodies",
         "engines.pydatalog",
         "query.parse",
     ),
+    ("engines.compiled",),
     ("query.run",),
     ("database",),
     (
@@ -108,8 +115,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "json_lines",
     ),
     ("log_store",),
-    ("",),  # the façade, tourlog/__init__.py
-    ("demo",),
+    (
+        "",
+        "demo",
+    ),
     ("cli",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
@@ -120,7 +129,7 @@ HEAVY = {
     "lark": {"query.edn"},
     "pyDatalog": {"engines.pydatalog"},
     "duckdb": {"engines.columns", "engines.compiled"},
-    "pyarrow": {"engines.columns"},
+    "nanoarrow": {"engines.arrow"},
     "re2": {"query.text"},
     "rich": {"cli", "demo", "tables", "terminal"},
     "typer": {"cli"},

@@ -94,6 +94,15 @@ class Execution:
             raise QueryError(f"source {name} is a collection where a database is needed", source=name)
         return source
 
+    def is_known(self, term: object) -> bool:
+        """Whether a term has a value before the query runs."""
+        return isinstance(term, Constant | Parameter)
+
+    def value(self, term: object) -> Any:
+        """The value of a constant or parameter."""
+        assert isinstance(term, Constant | Parameter), "only these have a value of their own"
+        return term.value if isinstance(term, Constant) else self.parameters[term.name]
+
     def function(self, function: str | Parameter) -> Callable[..., Any]:
         """What a predicate or function calls: a built-in, or a callable of `:in` checked to be one."""
         if isinstance(function, str):

@@ -6,25 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-from tourlog.engines.codec import ANY, BOOLEAN, ENTITY, FLOAT, INTEGER, NEVER, STRING, Codec, native
 from tourlog.query.syntax import Variable
-
-_OPERATORS = {"=": "=", "==": "=", "not=": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
 @dataclass
 class Select:
-    """Rows over variables. `keys` are variables that tell rows apart: rows over a superset are distinct."""
+    """Rows over variables. `keys` are variables that tell rows apart: rows over a superset of them are distinct."""
 
     tables: list[str] = field(default_factory=list)
     conditions: list[str] = field(default_factory=list)
     columns: dict[Variable, str] = field(default_factory=dict)
     stars: dict[tuple[str, Variable], str] = field(default_factory=dict)
+    """The alias of the row of `rows` that a source's entity is read from."""
     keys: set[Variable] = field(default_factory=set)
 
     def copy(self) -> Select:
+        """A select to go on with that leaves this one as it is."""
         return Select(list(self.tables), list(self.conditions), dict(self.columns), dict(self.stars), set(self.keys))
 
     def bind(self, variable: Variable, sql: str) -> None:
@@ -33,6 +31,10 @@ class Select:
             self.conditions.append(f"{self.columns[variable]} = {sql}")
         else:
             self.columns[variable] = sql
+
+    def is_distinct_over(self, variables: Iterable[Variable]) -> bool:
+        """Whether no two rows agree on all of these variables."""
+        return self.keys <= set(variables)
 
     def sql(self, expressions: Iterable[str], *, distinct: bool = False) -> str:
         """The text of the SELECT of these expressions."""
@@ -43,41 +45,8 @@ class Select:
             parts.append("WHERE " + " AND ".join(self.conditions))
         return " ".join(parts)
 
-
-class Bound:
-    """The values a statement binds, as `$p1`, `$p2`, …"""
-
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec
-        self.values: dict[str, Any] = {}
-
-    def add(self, value: Any) -> str:
-        """The parameter that holds a value DuckDB takes as it is."""
-        name = f"p{len(self.values)}"
-        self.values[name] = value
-        return f"${name}"
-
-    def constant(self, value: Any, type_: str) -> str | None:
-        """A value as an expression of a column type; None when it equals nothing of that type."""
-        if type_ == ANY:
-            return f"{self.add(self.codec.encode(value))}::BLOB"
-        held = native(value, type_)
-        if held is NEVER:
-            return None
-        casts = {INTEGER: "BIGINT", ENTITY: "BIGINT", FLOAT: "DOUBLE", STRING: "VARCHAR", BOOLEAN: "BOOLEAN"}
-        return f"{self.add(held)}::{casts[type_]}"
-
-
-def comparison(function: str, left: tuple[str, str], right: tuple[str, str]) -> str | None:
-    """The SQL of a comparison of two (expression, type) operands; None when SQL would not be exact."""
-    operator = _OPERATORS.get(function)
-    if operator is None or left[1] != right[1]:
-        return None
-    sql = f"{left[0]} {operator} {right[0]}"
-    if operator in ("=", "<>"):
-        return sql
-    if left[1] in (INTEGER, STRING):
-        return sql
-    if left[1] == FLOAT:  # DuckDB holds NaN greater than everything; nothing is ordered with it here
-        return f"({sql} AND NOT isnan({left[0]}) AND NOT isnan({right[0]}))"
-    return None
+    def over(self, variables: Iterable[Variable]) -> str:
+        """The distinct rows over these variables, as columns c0, c1, …"""
+        variables = list(variables)
+        named = [f"{self.columns[variable]} AS c{place}" for place, variable in enumerate(variables)]
+        return self.sql(named, distinct=not self.is_distinct_over(variables))

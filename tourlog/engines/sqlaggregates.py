@@ -50,7 +50,7 @@ def sql_aggregates(
             groups.append(names[variable])
             made.append((slice(start, start + 1), None, variable))
     inner = [f"{select.columns[variable]} AS {name}" for variable, name in names.items()]
-    rows = select.sql(inner, distinct=not select.keys <= set(variables))
+    rows = select.sql(inner, distinct=not select.is_distinct_over(variables))
     grouped = f" GROUP BY {', '.join(dict.fromkeys(groups))}" if groups else ""
     sql = f"SELECT {', '.join(expressions)} FROM ({rows}){grouped} HAVING count(*) > 0"
     return SqlAggregates(sql, tuple(made))

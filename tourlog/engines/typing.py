@@ -1,13 +1,13 @@
 """Which column type every variable and relation column of a plan takes: all places a value flows between
-form one class, and a class of mixed types is held as canonical bytes.
+form one class, and a class of mixed types is held as tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from tourlog.engines.codec import ANY, ENTITY, INTEGER, STRING, column_type, joined, type_of
+from tourlog.engines.codec import INTEGER, STRING, TOKEN, column_type, joined, type_of
 from tourlog.engines.execution import Execution
 from tourlog.query.program import (
     Body,
@@ -27,23 +27,23 @@ from tourlog.query.syntax import Constant, Variable, binding_variables
 Node: TypeAlias = Variable | tuple[str, int]
 """A variable, or a relation's name and the place of one of its columns."""
 
-ScanTypes: TypeAlias = Callable[[Scan], tuple[str, str] | None]
-"""The types of entity and value of a scan of native columns; None for any other scan."""
+ValueType: TypeAlias = Callable[[Scan], str | None]
+"""The type of the column a scan reads; None for a scan of no column."""
 
 
 class Types:
     """The classes of one plan."""
 
-    def __init__(self, execution: Execution, scan_types: ScanTypes) -> None:
-        self._execution, self._scan_types = execution, scan_types
+    def __init__(self, execution: Execution, value_type: ValueType) -> None:
+        self._execution, self._value_type = execution, value_type
         self._parents: dict[Node, Node] = {}
         self._types: dict[Node, set[str]] = {}
         self._plan(execution.plan)
-        self._final = {node: joined(found or {ANY}) for node, found in self._types.items()}
+        self._final = {node: joined(found or {TOKEN}) for node, found in self._types.items()}
 
     def of(self, node: Node) -> str:
         """The type of a variable or relation column."""
-        return self._final.get(self._root(node), ANY)
+        return self._final.get(self._root(node), TOKEN)
 
     def _root(self, node: Node) -> Node:
         while (parent := self._parents.get(node, node)) != node:
@@ -81,7 +81,7 @@ class Types:
         scanned = {
             term
             for literal in body
-            if isinstance(literal, Scan) and self._scan_types(literal) is not None
+            if isinstance(literal, Scan) and self._value_type(literal) is not None
             for term in (literal.e, literal.v)
         }
         for literal in body:
@@ -89,12 +89,14 @@ class Types:
             for inner in bodies_of(literal):
                 self._body(inner)
 
-    def _literal(self, literal: Literal, scanned: Iterable[object]) -> None:
+    def _literal(self, literal: Literal, scanned: Container[object]) -> None:
         match literal:
             case Scan():
-                self._scan(literal)
+                value_type = self._value_type(literal) or TOKEN
+                for term, type_ in zip(literal.terms, (TOKEN, STRING, value_type, INTEGER), strict=True):
+                    self._add(term, type_)
             case Slice():
-                self._add(literal.e, ENTITY)
+                self._add(literal.e, TOKEN)
                 self._add(literal.offset, INTEGER)
             case Call():
                 for place, term in enumerate(literal.terms):
@@ -109,17 +111,11 @@ class Types:
                 self._rows(literal.terms, wide, scanned)
             case Compute():
                 for variable in binding_variables(literal.binding):
-                    self._add(variable, ANY)
+                    self._add(variable, TOKEN)
 
-    def _scan(self, literal: Scan) -> None:
-        native = self._scan_types(literal)
-        e, v = native if native is not None else (ANY, ANY)
-        for term, type_ in zip(literal.terms, (e, STRING, v, INTEGER), strict=True):
-            self._add(term, type_)
-
-    def _rows(self, terms: Sequence[object], rows: Iterable[tuple[Any, ...]], scanned: Iterable[object]) -> None:
+    def _rows(self, terms: Sequence[object], rows: Iterable[tuple[Any, ...]], scanned: Container[object]) -> None:
         """A column of given rows takes the type of the scan it joins; rows that do not fit cannot join."""
         rows = list(rows)
         for place, term in enumerate(terms):
             if term not in scanned:
-                self._add(term, column_type([row[place] for row in rows]) if rows else ANY)
+                self._add(term, column_type([row[place] for row in rows]) if rows else TOKEN)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from tourlog.engines import pydatalog
+from tourlog.engines import compiled, pydatalog
 from tourlog.engines.execution import Budget, Execution, SourceData
 from tourlog.errors import ArgumentError, QueryError
 from tourlog.pull import pull
@@ -33,7 +33,7 @@ from tourlog.rule_files import read_rule_file
 from tourlog.snapshot import Snapshot
 from tourlog.values import plain, sort_key
 
-ENGINES = ("auto", "pydatalog")
+ENGINES = ("auto", "compiled", "pydatalog")
 Engine: TypeAlias = Callable[[Execution], list[tuple[Any, ...]]]
 
 _plan = lru_cache(maxsize=512)(make_plan)
@@ -78,7 +78,7 @@ def choose_engine(name: str) -> Engine:
     """What runs plans under this name."""
     if name not in ENGINES:
         raise ArgumentError(f"expected an engine among {', '.join(ENGINES)}, got {name!r}", engine=name)
-    return pydatalog.run
+    return compiled.run if name == "compiled" else pydatalog.run
 
 
 def prepare(query: Any, inputs: Sequence[Any], timeout: float | None, max_rows: int | None) -> Execution:
