@@ -18,6 +18,7 @@ from tourlog.engines.scans import Scans, long_scan
 from tourlog.engines.select import Select
 from tourlog.engines.session import Session
 from tourlog.engines.typing import Types
+from tourlog.query.arrange import can_fail
 from tourlog.query.program import (
     Body,
     Call,
@@ -33,7 +34,7 @@ from tourlog.query.program import (
     body_variables,
     variables_of,
 )
-from tourlog.query.syntax import Variable, binding_variables
+from tourlog.query.syntax import Blank, Variable, binding_variables
 from tourlog.snapshot import Snapshot
 from tourlog.stream import Stream
 
@@ -58,6 +59,28 @@ class Bodies:
         """The rows of a body over (at least) the wanted variables. `native_only` raises NotNative for a body
         that is no single SELECT."""
         return self._body(body, Select(), frozenset(wanted), native_only)
+
+    def with_stars(self, body: Body, head: Iterable[object]) -> Body:
+        """A body that runs many times, the patterns on each entity computed once: calls of a table of theirs.
+
+        Left as it is where a function may fail, which must see the rows the plan's order gives it.
+        """
+        if any(map(can_fail, body)):
+            return body
+        stars: dict[tuple[str, object], list[Scan]] = {}
+        for literal in body:
+            if isinstance(literal, Scan) and self._scans.is_column(literal) and not isinstance(literal.e, Blank):
+                stars.setdefault((literal.source, literal.e), []).append(literal)
+        for star in stars.values():
+            rest = [literal for literal in body if literal not in star]
+            used = {*head, *body_variables(rest)}
+            variables = tuple(variable for variable in body_variables(star) if variable in used)
+            name = f"star {len(self.tables)}"
+            self.tables[name] = self._session.table(self.select(tuple(star), variables).over(variables))
+            first = next(place for place, literal in enumerate(body) if literal in star)
+            before = [literal for literal in body[:first] if literal not in star]
+            body = (*before, Call(name, variables), *(literal for literal in body[first:] if literal not in star))
+        return body
 
     def _body(self, body: Body, select: Select, wanted: frozenset[Variable], native_only: bool) -> Select:
         for place, literal in enumerate(body):

@@ -17,7 +17,7 @@ from tourlog.engines.execution import Execution, find_rows
 from tourlog.engines.scans import Scans, is_column
 from tourlog.engines.select import Select
 from tourlog.engines.session import Session
-from tourlog.engines.sqlaggregates import SqlAggregates, sql_aggregates
+from tourlog.engines.sqlaggregates import aggregated
 from tourlog.engines.typing import Types
 from tourlog.errors import BudgetError
 from tourlog.query.program import Body, Call, Clause, Parameter, Plan, Relation, Scan, Stratum, walk
@@ -161,7 +161,7 @@ class Evaluation:
         name = self.session.name()
         self._bodies.deltas[relation.name] = name
         try:
-            sql = self._rows(relation, step, step.variants[0], native_only=True)
+            sql = self._rows(relation, step, self._bodies.with_stars(step.variants[0], step.head), native_only=True)
         except NotNative:
             return False
         finally:
@@ -179,16 +179,20 @@ class Evaluation:
         for relation in stratum.relations:
             bodies.tables[relation.name] = self._table(relation, [])
         fresh = {r.name: self._table(r, [c for c in r.clauses if not c.variants]) for r in stratum.relations}
+        steps = {
+            r.name: [(c, bodies.with_stars(body, c.head)) for c in r.clauses for body in c.variants]
+            for r in stratum.relations
+        }
         grown = self._grow(fresh)
         while grown or (self.session.dry and not bodies.deltas):
             self._execution.budget.check()
             bodies.deltas = fresh
-            fresh = {relation.name: self._round(relation) for relation in stratum.relations}
+            fresh = {relation.name: self._round(relation, steps[relation.name]) for relation in stratum.relations}
             grown = self._grow(fresh)
         bodies.deltas = {}
 
-    def _round(self, relation: Relation) -> str:
-        parts = [self._rows(relation, clause, body) for clause in relation.clauses for body in clause.variants]
+    def _round(self, relation: Relation, steps: Sequence[tuple[Clause, Body]]) -> str:
+        parts = [self._rows(relation, clause, body) for clause, body in steps]
         return self.session.table(
             f"({self._union(relation, parts)}) EXCEPT SELECT * FROM {self._bodies.tables[relation.name]}"
         )
@@ -205,35 +209,24 @@ class Evaluation:
 
     def _answer(self, select: Select, plan: Plan) -> list[tuple[Any, ...]]:
         variables = [column for column in plan.columns if isinstance(column, Variable)]
-        if len(variables) == len(plan.columns):
-            aggregates = sql_aggregates(plan.find.elements, select, variables, self._types.of)
-            if aggregates is not None:
-                return self._aggregated(aggregates)
+        types = [self._types.of(variable) for variable in variables]
+        aggregates = any(isinstance(element, Aggregate) for element in plan.find.elements)
+        if aggregates and len(variables) == len(plan.columns):
+            return aggregated(self.session, select, variables, types)
         sql = select.over(variables) if variables else f"{select.sql(['1'])} LIMIT 1"
         budget = self._execution.budget
-        plain = not plan.query.with_ and not any(isinstance(e, Aggregate) for e in plan.find.elements)
+        plain = not plan.query.with_ and not aggregates
         if budget.max_rows is not None and plain and variables:
             sql = f"{sql} LIMIT {budget.max_rows + 1}"
-        rows = self.session.decoded(self.session.fetch(sql), [self._types.of(variable) for variable in variables])
+        rows = self.session.decoded(self.session.fetch(sql), types)
         if plain:
             budget.count(len(rows))
         if len(variables) < len(plan.columns):
             rows = [self._with_parameters(plan.columns, variables, row) for row in rows]
         return find_rows(self._execution, rows)
 
-    def _aggregated(self, aggregates: SqlAggregates) -> list[tuple[Any, ...]]:
-        makers = [
-            (place, make or self.session.maker(self._types.of(variable)) or _unchanged)
-            for place, make, variable in aggregates.elements
-        ]
-        return [tuple(make(*row[place]) for place, make in makers) for row in self.session.fetch(aggregates.sql)]
-
     def _with_parameters(
         self, columns: Sequence[Variable | Parameter], variables: Sequence[Variable], row: Sequence[Any]
     ) -> tuple[Any, ...]:
         values = dict(zip(variables, row, strict=False))
         return tuple(values[c] if isinstance(c, Variable) else self._execution.value(c) for c in columns)
-
-
-def _unchanged(value: Any) -> Any:
-    return value

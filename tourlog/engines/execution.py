@@ -149,7 +149,7 @@ def _aggregated(execution: Execution, rows: Iterable[tuple[Any, ...]]) -> list[t
         execution.budget.check()
         results.append(
             tuple(
-                _aggregate(execution, element, group)
+                aggregate(execution, element, [row[_place(plan, element.arguments[-1])] for row in group])
                 if isinstance(element, Aggregate)
                 else group[0][_place(plan, element)]
                 for element in plan.find.elements
@@ -158,11 +158,9 @@ def _aggregated(execution: Execution, rows: Iterable[tuple[Any, ...]]) -> list[t
     return results
 
 
-def _aggregate(execution: Execution, element: Aggregate, group: Sequence[tuple[Any, ...]]) -> Any:
-    *extra, last = element.arguments
-    place = _place(execution.plan, last)
-    values = [row[place] for row in group]
-    before = [_argument(execution, argument) for argument in extra]
+def aggregate(execution: Execution, element: Aggregate, values: list[Any]) -> Any:
+    """An aggregate of one group's values, a row's each: by its built-in, or by the callable of `:in` it names."""
+    before = [_argument(execution, argument) for argument in element.arguments[:-1]]
     if isinstance(element.function, str):
         return AGGREGATES[element.function].compute(values, *before)
     name = element.function.name

@@ -1,78 +1,122 @@
-"""Aggregates as SQL, where DuckDB computes them exactly as the built-ins do."""
+"""Aggregates as SQL: computed by DuckDB where it is exact, else over each group's list of values by the built-ins
+or by the callables of `:in`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate, pairwise
 from typing import Any
 
 from tourlog.engines.codec import BOOLEAN, FLOAT, INTEGER, STRING
+from tourlog.engines.execution import aggregate
 from tourlog.engines.select import Select
+from tourlog.engines.session import Session
 from tourlog.query.syntax import Aggregate, FindElement, Pull, Variable
+
+_SCALE = 72
+"""Floats between about 1e-6 and 1e8 are whole numbers of 2**-72, which DuckDB adds exactly."""
+_LIMIT = 100
+"""Scaled floats below 2**100: as many as fit in memory have a sum DuckDB's 128 bits hold."""
 
 
 @dataclass(frozen=True, slots=True)
-class SqlAggregates:
-    """One statement that answers `:find`: for each element the columns it takes of a row, and how to make a
-    value of them (None: the element is a variable, decoded by its type)."""
+class _Made:
+    """The columns of the statement a value is made of, and how; `groups` for what rows are grouped by."""
 
-    sql: str
-    elements: tuple[tuple[slice, Callable[..., Any] | None, Variable], ...]
-
-
-def sql_aggregates(
-    elements: Sequence[FindElement],
-    select: Select,
-    variables: Sequence[Variable],
-    type_of: Callable[[Variable], str],
-) -> SqlAggregates | None:
-    """The statement for these elements over distinct rows of `variables`; None when one of them is not exact
-    in SQL, or none is an aggregate."""
-    if not any(isinstance(element, Aggregate) for element in elements):
-        return None
-    names = {variable: f"c{place}" for place, variable in enumerate(variables)}
-    expressions: list[str] = []
-    groups: list[str] = []
-    made: list[tuple[slice, Callable[..., Any] | None, Variable]] = []
-    for element in elements:
-        start = len(expressions)
-        if isinstance(element, Aggregate):
-            found = _aggregate(element, names, type_of)
-            if found is None:
-                return None
-            expressions.extend(found[0])
-            made.append((slice(start, len(expressions)), found[1], found[2]))
-        else:
-            variable = element.variable if isinstance(element, Pull) else element
-            if variable not in names:
-                return None
-            expressions.append(names[variable])
-            groups.append(names[variable])
-            made.append((slice(start, start + 1), None, variable))
-    inner = [f"{select.columns[variable]} AS {name}" for variable, name in names.items()]
-    rows = select.sql(inner, distinct=not select.is_distinct_over(variables))
-    grouped = f" GROUP BY {', '.join(dict.fromkeys(groups))}" if groups else ""
-    sql = f"SELECT {', '.join(expressions)} FROM ({rows}){grouped} HAVING count(*) > 0"
-    return SqlAggregates(sql, tuple(made))
+    expressions: tuple[str, ...]
+    make: Callable[..., Any]
+    groups: bool = False
 
 
-def _aggregate(
-    element: Aggregate, names: dict[Variable, str], type_of: Callable[[Variable], str]
-) -> tuple[list[str], Callable[..., Any], Variable] | None:
+class _Inexact(Exception):
+    """Values that DuckDB cannot add exactly were met."""
+
+
+def aggregated(session: Session, select: Select, variables: Sequence[Variable], types: Sequence[str]) -> list[Any]:
+    """The rows of `:find` from the distinct rows over `variables`, one a group."""
+    elements = session.execution.plan.find.elements
+    columns = dict(zip(variables, ((f"c{i}", type_) for i, type_ in enumerate(types)), strict=True))
+    try:
+        return _rows(session, select, variables, [_element(session, e, columns, exact=False) for e in elements])
+    except _Inexact:
+        return _rows(session, select, variables, [_element(session, e, columns, exact=True) for e in elements])
+
+
+def _rows(session: Session, select: Select, variables: Sequence[Variable], made: Sequence[_Made]) -> list[Any]:
+    groups = dict.fromkeys(each.expressions[0] for each in made if each.groups)
+    grouped = f" GROUP BY {', '.join(groups)}" if groups else ""
+    expressions = [expression for each in made for expression in each.expressions]
+    sql = f"SELECT {', '.join(expressions)} FROM ({select.over(variables)}){grouped} HAVING count(*) > 0"
+    ends = list(accumulate(len(each.expressions) for each in made))
+    places = [slice(start, end) for start, end in pairwise([0, *ends])]
+    rows = session.fetch(sql)
+    check = session.execution.budget.check
+    found = []
+    for row in rows:
+        check()
+        found.append(tuple([each.make(*row[place]) for each, place in zip(made, places, strict=True)]))
+    return found
+
+
+def _element(session: Session, element: FindElement, columns: dict[Variable, tuple[str, str]], *, exact: bool) -> _Made:
+    if not isinstance(element, Aggregate):
+        column, type_ = columns[element.variable if isinstance(element, Pull) else element]
+        return _Made((column,), session.maker(type_) or _unchanged, groups=True)
     variable = element.arguments[-1]
-    if len(element.arguments) != 1 or not isinstance(variable, Variable) or variable not in names:
-        return None
-    column, type_ = names[variable], type_of(variable)
+    assert isinstance(variable, Variable), "an aggregate is over a variable"
+    column, type_ = columns[variable]
+    by_sql = _by_sql(element, column, type_, exact=exact) if len(element.arguments) == 1 else None
+    return by_sql or _by_list(session, element, column, type_)
+
+
+def _by_list(session: Session, element: Aggregate, column: str, type_: str) -> _Made:
+    decode = session.maker(type_)
+    execution = session.execution
+    if decode is None:
+        return _Made((f"list({column})",), lambda values: aggregate(execution, element, values))
+    return _Made((f"list({column})",), lambda values: aggregate(execution, element, list(map(decode, values))))
+
+
+def _by_sql(element: Aggregate, column: str, type_: str, *, exact: bool) -> _Made | None:
+    """What DuckDB computes exactly as the built-in does."""
     match element.function:
         case "count":
-            return ["count(*)"], int, variable
+            return _Made(("count(*)",), int)
         case "count-distinct":
-            return [f"count(DISTINCT {column})"], int, variable
+            return _Made((f"count(DISTINCT {column})",), int)
         case "sum" if type_ == INTEGER:
-            return [f"sum({column})"], int, variable
+            return _Made((f"sum({column})",), int)
         case "avg" if type_ == INTEGER:
-            return [f"sum({column})", "count(*)"], lambda total, rows: int(total) / rows, variable
-        case "min" | "max" if type_ in (INTEGER, STRING, FLOAT, BOOLEAN):
-            return [f"{element.function}({column})"], lambda value: value, variable
+            return _Made((f"sum({column})", "count(*)"), lambda total, rows: int(total) / rows)
+        case "sum" if type_ == FLOAT and not exact:
+            return _Made(_scaled_sum(column), _sum)
+        case "avg" if type_ == FLOAT and not exact:
+            return _Made((*_scaled_sum(column), "count(*)"), _mean)
+        case "min" | "max" if type_ in (INTEGER, STRING, BOOLEAN):
+            return _Made((f"{element.function}({column})",), _unchanged)
         case _:
             return None
+
+
+def _scaled_sum(column: str) -> tuple[str, str]:
+    """The exact sum of floats that are whole numbers of 2**-72, and whether all are."""
+    scaled = f"({column} * {float(2**_SCALE)!r})"
+    whole = f"coalesce({scaled} = trunc({scaled}) AND abs({scaled}) < {float(2**_LIMIT)!r}, false)"
+    return f"sum(TRY_CAST({scaled} AS HUGEINT))", f"bool_and({whole})"
+
+
+def _sum(scaled: int, is_exact: bool) -> float:
+    if not is_exact:
+        raise _Inexact
+    return float(Fraction(scaled, 2**_SCALE))
+
+
+def _mean(scaled: int, is_exact: bool, rows: int) -> float:
+    return _sum(scaled, is_exact) / rows
+
+
+def _unchanged(value: Any) -> Any:
+    return value

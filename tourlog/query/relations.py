@@ -148,33 +148,36 @@ class _Builder:
 
     # Calls.
 
-    def _converted(self, literal: Literal, before: Body, bound: Bound, rule: str | None) -> Literal:
-        """A literal with the rule calls in it made relation calls; `before` is what ran already."""
+    def _converted(self, literal: Literal, before: Body, bound: Bound, within: Demand | None) -> Literal:
+        """A literal with the rule calls in it made relation calls; `before` is what ran already, `within` the rule
+        the literal stands in."""
         if isinstance(literal, RuleUse):
-            return self._call(literal, before, bound, rule)
+            return self._call(literal, before, bound, within)
         bodies = []
         for body in bodies_of(literal):
             inner: list[Literal] = []
             known = bound
             for nested in body:
-                inner.append(self._converted(nested, (*before, *inner), known, rule))
+                inner.append(self._converted(nested, (*before, *inner), known, within))
                 known = known | frozenset(bound_by(nested))
             bodies.append(tuple(inner))
         return with_bodies(literal, tuple(bodies))
 
-    def _call(self, use: RuleUse, before: Body, bound: Bound, rule: str | None) -> Call:
+    def _call(self, use: RuleUse, before: Body, bound: Bound, within: Demand | None) -> Call:
         demand = self._demand(use, bound)
-        if rule is not None and use.rule not in self._components[rule]:
+        if within is not None and use.rule not in self._components[within.rule]:
             # Inside a recursive rule, what is asked of another one would depend on the recursion, and a
             # negation on the way would then run in a circle: compute the other rule whole, if it can be.
             whole = replace(demand, positions=())
             required = find_rule(use.rule, len(use.terms), use.place, self._scope.context.rules)[0].required
             demand = whole if whole not in self._unsafe and not required else demand
+        if within is not None and not within.positions and (use.rule, use.source) == (within.rule, within.source):
+            demand = within  # all of the rule is computed here anyway: asking for parts would do the work twice
         demand = self._without_passed(demand)
         terms = tuple(self._scope.context.variable("_") if isinstance(term, Blank) else term for term in use.terms)
         name = self._name(demand)
         if demand.positions:
-            self._ask(name, tuple(terms[place] for place in demand.positions), before, rule)
+            self._ask(name, tuple(terms[place] for place in demand.positions), before, within)
         return Call(name, terms, place=use.place)
 
     def _without_passed(self, demand: Demand) -> Demand:
@@ -196,11 +199,11 @@ class _Builder:
         safe = changing and reduced not in self._unsafe and all(place in changing for place in range(required))
         return reduced if safe else demand
 
-    def _ask(self, name: str, values: tuple[Term, ...], before: Body, rule: str | None) -> None:
+    def _ask(self, name: str, values: tuple[Term, ...], before: Body, within: Demand | None) -> None:
         """Add the values a call asks for to what is wanted of a relation."""
         wanted = wanted_name(name)
         constant = not any(isinstance(value, Variable) for value in values)
-        body = () if constant and rule is None else tuple(filter(_restricts, before)) if rule else before
+        body = () if constant and within is None else tuple(filter(_restricts, before)) if within else before
         if body != (Call(wanted, values),):
             self._clauses.setdefault(wanted, []).append(Clause(values, body))
 
@@ -239,7 +242,7 @@ class _Builder:
             raise Unsafe(stuck, tuple(sorted(missing, key=str)))
         done: list[Literal] = [Call(wanted_name(name), given)] if given else []
         for literal in arranged:
-            done.append(self._converted(literal, tuple(done), bound, demand.rule))
+            done.append(self._converted(literal, tuple(done), bound, demand))
             bound = bound | frozenset(bound_by(literal))
         self._clauses[name].append(Clause(head, tuple(done)))
 
