@@ -11,6 +11,7 @@ from graphlib import TopologicalSorter
 from tourlog.errors import QueryError
 from tourlog.query.aggregates import get_aggregate
 from tourlog.query.arrange import Arranger
+from tourlog.query.linear import made_linear
 from tourlog.query.normalise import Context, Rules, Scope, normalise, rule_calls
 from tourlog.query.program import (
     Body,
@@ -57,6 +58,8 @@ def make_plan(query: Query, rules: Sequence[Rule] = (), collections: frozenset[s
     reachable = _reachable(query, grouped)
     components = _components(grouped, reachable)
     _refuse_negative_cycles(grouped, components)
+    grouped = made_linear(grouped, components)
+    components = _components(grouped, _reachable(query, grouped))
     sources = frozenset(entry.name for entry in query.inputs if isinstance(entry, Source))
     context = Context(grouped, _recursive(grouped, components), collections, sources)
     scope = Scope(context, dict(parameters))
