@@ -64,7 +64,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "engines.reading",
-        "engines.sqlaggregates",
         "query.aggregates",
         "query.arrange",
         "query.edn",
@@ -78,6 +77,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "engines.columns",
         "engines.execution",
         "pull",
+        "query.linear",
         "query.parse_clauses",
         "query.parse_pull",
         "query.relations",
@@ -95,10 +95,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "engines.resolvers",
         "engines.scans",
+        "engines.sqlaggregates",
         "query.parse_sections",
     ),
     (
         "engines.bodies",
+        "engines.choice",
         "engines.pydatalog",
         "query.parse",
     ),

@@ -66,9 +66,9 @@ class Database:
         """
         return q(query, self, *inputs, engine=engine, timeout=timeout, max_rows=max_rows)
 
-    def explain(self, query: Any, *inputs: Any) -> Explanation:
+    def explain(self, query: Any, *inputs: Any, engine: str = "auto") -> Explanation:
         """How a query would run: its syntax tree, its plan in strata, the engine and why. Prints readably."""
-        return explain_query(query, [self.snapshot, *map(_unwrapped, inputs)])
+        return explain_query(query, [self.snapshot, *map(_unwrapped, inputs)], engine=engine)
 
     # Documents.
 

@@ -68,7 +68,7 @@ def run(execution: Execution) -> list[tuple[Any, ...]]:
     return find_rows(execution, [tuple(map(values, row)) for row in rows])
 
 
-def clauses_of(execution: Execution) -> str:
+def explain(execution: Execution) -> str:
     """The plan as pyDatalog clauses, for `explain`; resolvers stand for what runs outside."""
     return str(execution.plan)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from textwrap import indent
+from types import MappingProxyType
+from typing import Any
 
 from tourlog.engines import compiled, pydatalog
+from tourlog.engines.choice import Choice, choose
 from tourlog.engines.execution import Budget, Execution, SourceData
 from tourlog.errors import ArgumentError, QueryError
 from tourlog.pull import pull
@@ -34,23 +37,28 @@ from tourlog.snapshot import Snapshot
 from tourlog.values import plain, sort_key
 
 ENGINES = ("auto", "compiled", "pydatalog")
-Engine: TypeAlias = Callable[[Execution], list[tuple[Any, ...]]]
+_RUN: Mapping[str, Callable[[Execution], list[tuple[Any, ...]]]] = MappingProxyType(
+    {"compiled": compiled.run, "pydatalog": pydatalog.run}
+)
 
 _plan = lru_cache(maxsize=512)(make_plan)
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How a query runs: its syntax tree, its plan, the engine and why."""
+    """How a query runs: its syntax tree, its plan, the engine and why, and what that engine is given: SQL, or
+    pyDatalog's clauses. Prints readably."""
 
     query: Query
     plan: Plan
     engine: str
     reason: str
+    program: str
 
     def __str__(self) -> str:
-        clauses = "\n".join(f"  {clause}" for clause in self.query.where)
-        return f"query\n{clauses}\nplan\n{self.plan}\nengine\n  {self.engine}: {self.reason}"
+        clauses = "\n".join(map(str, self.query.where))
+        parts = {"query": clauses, "plan": str(self.plan), f"engine: {self.engine}, for {self.reason}": self.program}
+        return "\n".join(f"{title}\n{indent(text, '  ')}" for title, text in parts.items())
 
 
 def run_query(
@@ -63,22 +71,23 @@ def run_query(
 ) -> Any:
     """The answer, shaped as `:find` says; `inputs` stand for `:in` in order, databases as snapshots."""
     execution = prepare(query, inputs, timeout, max_rows)
-    rows = choose_engine(engine)(execution)
+    rows = _RUN[_choice(execution, engine).engine](execution)
     execution.budget.count(len(rows))
     return shaped(execution, _pulled(execution, ordered(execution.plan.query, rows)))
 
 
-def explain_query(query: Any, inputs: Sequence[Any]) -> Explanation:
+def explain_query(query: Any, inputs: Sequence[Any], *, engine: str = "auto") -> Explanation:
     """How a query would run on these inputs, without running it."""
-    plan = prepare(query, inputs, None, None).plan
-    return Explanation(plan.query, plan, "pydatalog", "the only engine installed")
+    execution = prepare(query, inputs, None, None)
+    choice = _choice(execution, engine)
+    program = compiled.explain(execution) if choice.engine == "compiled" else pydatalog.explain(execution)
+    return Explanation(execution.plan.query, execution.plan, choice.engine, choice.reason, program)
 
 
-def choose_engine(name: str) -> Engine:
-    """What runs plans under this name."""
-    if name not in ENGINES:
-        raise ArgumentError(f"expected an engine among {', '.join(ENGINES)}, got {name!r}", engine=name)
-    return compiled.run if name == "compiled" else pydatalog.run
+def _choice(execution: Execution, engine: str) -> Choice:
+    if engine not in ENGINES:
+        raise ArgumentError(f"expected an engine among {', '.join(ENGINES)}, got {engine!r}", engine=engine)
+    return choose(execution) if engine == "auto" else Choice(engine, "it was asked for")
 
 
 def prepare(query: Any, inputs: Sequence[Any], timeout: float | None, max_rows: int | None) -> Execution:

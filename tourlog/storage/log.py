@@ -100,6 +100,9 @@ class Log(Protocol):
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
         """The batches that hold any offset in start … stop - 1, in order, as of `t`."""
 
+    def rows(self, t: int) -> int:
+        """How many batches the log has as of `t`: a measure of its size that costs nothing to ask for."""
+
     def tail(self, after: int, upto: int) -> Iterator[Batch]:
         """The batches of transactions after + 1 … upto, in the order they were written."""
 

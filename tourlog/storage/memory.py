@@ -94,6 +94,9 @@ class MemoryLog:
                 self._lifetime.check()
                 yield batch
 
+    def rows(self, t: int) -> int:
+        return bisect_right(self._batches, self._bound(t), key=_BY_T)
+
     def tail(self, after: int, upto: int) -> Iterator[Batch]:
         begin = bisect_right(self._batches, after, key=_BY_T)
         end = bisect_right(self._batches, self._bound(upto), key=_BY_T)

@@ -79,6 +79,9 @@ class OverlayLog:
             if batch.first < stop and start < batch.first + batch.count:
                 yield batch
 
+    def rows(self, t: int) -> int:
+        return self._base.rows(min(t, self._base_t)) + (len(self._commit.batches) if t >= self._t else 0)
+
     def tail(self, after: int, upto: int) -> Iterator[Batch]:
         yield from self._base.tail(after, min(upto, self._base_t))
         if after < self._t <= upto:

@@ -122,6 +122,10 @@ class SqliteLog:
                 return
             start = end
 
+    def rows(self, t: int) -> int:
+        with self._file.reading() as connection:
+            return _last_batch(connection, t)
+
     def tail(self, after: int, upto: int) -> Iterator[Batch]:
         with self._file.reading() as connection:
             position, end = (_last_batch(connection, t) for t in (after, upto))

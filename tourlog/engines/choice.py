@@ -1,0 +1,58 @@
+"""Which engine runs a plan when the caller leaves it open: the one likely to be faster, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tourlog.engines.execution import Execution
+from tourlog.engines.scans import is_column
+from tourlog.fact_index import ForkedIndex
+from tourlog.query.program import Body, Scan, bound_by, walk
+from tourlog.query.syntax import Variable
+from tourlog.snapshot import Snapshot
+
+_LARGE = 100
+"""Rows of the log (1 to 100 documents each) from which loading columns and starting DuckDB, a few ms, pays."""
+_LARGE_FOR_RECURSION = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An engine and why it was chosen."""
+
+    engine: str
+    reason: str
+
+
+def choose(execution: Execution) -> Choice:
+    """The engine for a plan over these sources."""
+    plan = execution.plan
+    snapshots = [source for source in execution.sources.values() if isinstance(source, Snapshot)]
+    if any(isinstance(snapshot.index, ForkedIndex) for snapshot in snapshots):
+        return Choice("pydatalog", "a database that is not stored shares no columns with others")
+    bodies = [clause.body for stratum in plan.strata for r in stratum.relations for clause in r.clauses]
+    bodies.append(plan.body)
+    if not any(_reads_columns(execution, snapshots, body) for body in bodies):
+        return Choice("pydatalog", "every pattern looks up entities that are known, or reads no attribute by name")
+    rows = max(snapshot.log.rows(snapshot.t) for snapshot in snapshots)
+    recursive = any(stratum.recursive for stratum in plan.strata)
+    large = _LARGE_FOR_RECURSION if recursive else _LARGE
+    what = "recursion over " if recursive else ""
+    if rows < large:
+        return Choice("pydatalog", f"{what}a log of {rows} rows, fewer than {large}: quicker than starting DuckDB")
+    return Choice("compiled", f"{what}a log of {rows} rows, not fewer than {large}")
+
+
+def _reads_columns(execution: Execution, snapshots: list[Snapshot], body: Body) -> bool:
+    """Whether a body has a pattern that may touch much: on an attribute, of entities nothing has found before."""
+    found: set[Variable] = set()
+    for literal in body:
+        scans = [inner for inner in walk((literal,)) if isinstance(inner, Scan)]
+        if any(is_column(execution, snapshots, s) and not _is_found(execution, s, found) for s in scans):
+            return True
+        found.update(bound_by(literal))
+    return False
+
+
+def _is_found(execution: Execution, scan: Scan, found: set[Variable]) -> bool:
+    return scan.e in found if isinstance(scan.e, Variable) else execution.is_known(scan.e)
