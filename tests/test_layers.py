@@ -76,6 +76,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "draft",
         "engines.columns",
         "engines.execution",
+        "engines.pydatalog_program",
         "pull",
         "query.linear",
         "query.parse_clauses",
@@ -129,7 +130,7 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 HEAVY = {
     "apsw": {"storage.sqlite", "storage.sqlite_file"},
     "lark": {"query.edn"},
-    "pyDatalog": {"engines.pydatalog"},
+    "pyDatalog": {"engines.pydatalog", "engines.pydatalog_program"},
     "duckdb": {"engines.columns", "engines.compiled"},
     "nanoarrow": {"engines.arrow"},
     "re2": {"query.text"},
