@@ -50,11 +50,8 @@ def _evaluation(execution: Execution, *, dry: bool) -> Iterator[Evaluation]:
     try:
         with columns.ready(_attributes(execution, snapshots), position, execution.budget.check):
             evaluation = _prepared(execution, snapshots, columns, dry)
-        with closing(evaluation.session), evaluation.session.interrupted_after(execution.budget.remaining):
+        with closing(evaluation.session):
             yield evaluation
-    except duckdb.InterruptException as problem:
-        execution.budget.check()
-        raise BudgetError("the query was interrupted", budget="interrupt") from problem
     except duckdb.OutOfMemoryException as problem:
         raise BudgetError(f"the query needs more memory than DuckDB is given: {problem}", budget="memory") from problem
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import count
-from threading import Timer
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import chain, count
+from threading import Event, Thread
 from typing import Any
 
 from tourlog.engines.arrow import registered
@@ -13,7 +13,11 @@ from tourlog.engines.codec import NEVER, SQL_TYPES, TOKEN, native
 from tourlog.engines.execution import Execution
 from tourlog.engines.select import Select
 from tourlog.engines.tokens import RunTokens, Tokens
+from tourlog.errors import BudgetError
 from tourlog.query.syntax import Variable
+
+_CHUNK = 10_000
+"""Rows fetched at a time."""
 
 
 class Session:
@@ -28,23 +32,15 @@ class Session:
         self._cursor = cursor
         self._values: dict[str, Any] = {}
         self._numbers = count(1)
+        self._worker = ThreadPoolExecutor(1, "tourlog-query")
+        self._is_computing = Event()
+        self._is_abandoned = False
 
     def close(self) -> None:
-        """Give up the cursor and every temporary table."""
-        self._cursor.close()
-
-    @contextmanager
-    def interrupted_after(self, seconds: float | None) -> Iterator[None]:
-        """Stops DuckDB when the time is up."""
-        timer = None if seconds is None else Timer(seconds, self._cursor.interrupt)
-        if timer is not None:
-            timer.daemon = True
-            timer.start()
-        try:
-            yield
-        finally:
-            if timer is not None:
-                timer.cancel()
+        """Give up the cursor and every temporary table, once DuckDB is through with them; does not wait for it."""
+        if not self._is_abandoned:
+            self._worker.submit(self._cursor.close)
+        self._worker.shutdown(wait=False)
 
     # Statements.
 
@@ -55,8 +51,7 @@ class Session:
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a SELECT."""
         self.statements.append(sql)
-        rows: list[tuple[Any, ...]] = self._execute(sql if not self.dry else f"SELECT * FROM ({sql}) LIMIT 0")
-        return rows
+        return self._execute(sql if not self.dry else f"SELECT * FROM ({sql}) LIMIT 0")
 
     def table(self, sql: str) -> str:
         """The name of a new temporary table of the rows of a SELECT."""
@@ -87,9 +82,53 @@ class Session:
         columns = {variable: f"{name}.c{place}" for place, variable in enumerate(variables)}
         return Select(tables=[name], columns=columns, keys=set(variables))
 
-    def _execute(self, sql: str) -> Any:
+    def _execute(self, sql: str) -> list[tuple[Any, ...]]:
         values = {name: value for name, value in self._values.items() if f"${name}:" in sql}
-        return (self._cursor.execute(sql, values) if values else self._cursor.execute(sql)).fetchall()
+        return self._interruptible(lambda: self._fetched(sql, values))
+
+    def _fetched(self, sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        self._is_computing.set()
+        try:
+            result = self._cursor.execute(sql, values) if values else self._cursor.execute(sql)
+        finally:
+            self._is_computing.clear()
+        chunks: list[list[tuple[Any, ...]]] = []
+        try:
+            while chunk := result.fetchmany(_CHUNK):
+                chunks.append(chunk)
+                self.execution.budget.check()
+        except BudgetError:
+            while chunks:  # a few at a time: to let go of millions of rows at once would hold up every thread
+                chunks.pop()
+            raise
+        return chunks[0] if len(chunks) == 1 else list(chain.from_iterable(chunks))
+
+    def _interruptible(self, ask: Callable[[], list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
+        """What DuckDB answers, asked by a thread of its own: it holds its thread until it is done, and would not
+        hear of Ctrl-C."""
+        future = self._worker.submit(ask)
+        try:
+            return future.result(self.execution.budget.remaining)
+        except TimeoutError:
+            self._abandon(future)
+            self.execution.budget.check()
+            raise
+        except KeyboardInterrupt:
+            self._abandon(future)
+            raise
+
+    def _abandon(self, future: Future[list[tuple[Any, ...]]]) -> None:
+        """Stop DuckDB, which may take it a moment that nobody has to wait for."""
+        self._is_abandoned = True
+        Thread(target=self._interrupt, args=(future,), name="tourlog-interrupt", daemon=True).start()
+
+    def _interrupt(self, future: Future[list[tuple[Any, ...]]]) -> None:
+        """Interrupt DuckDB again and again until it heard, for it may not have begun; then close."""
+        while not future.cancel() and not future.done():
+            if self._is_computing.is_set():
+                self._cursor.interrupt()
+            wait([future], timeout=0.01)
+        self._cursor.close()
 
     # Values.
 
