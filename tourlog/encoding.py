@@ -216,7 +216,7 @@ def _timezone_bytes(zone: tzinfo | None) -> bytes:
         return b""
     if zone is UTC:
         return b"u"
-    if type(zone) is ZoneInfo and zone.key is not None:
+    if type(zone) is ZoneInfo and type(zone.key) is str:
         return b"z" + zone.key.encode()
     if type(zone) is not timezone:
         raise DocumentError(f"expected a timezone or ZoneInfo with a key, got {zone!r}", path="")
