@@ -133,7 +133,11 @@ class MemoryLog:
         self._pending = commit
 
     def close(self) -> None:
-        self._lifetime.closed = True
+        if self._lifetime.closed or self._lifetime.forked:
+            self._lifetime.closed = True
+            return
+        with self._place.taken():
+            self._lifetime.closed = True
 
     def _bound(self, t: int) -> int:
         return min(t, self.head().t)

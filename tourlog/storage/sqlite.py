@@ -58,8 +58,11 @@ class SqliteLog:
         self._file = StoreFile(path, durability=durability, read_only=read_only, patience=patience)
         self.path: str | None = self._file.path
         self._appended = False
-        with self._file.reading() as connection:
-            self.salt: bytes = _rows(connection, "SELECT value FROM store WHERE key = 'salt'", ())[0][0]
+        try:
+            self.salt: bytes = self._read_salt()
+        except StorageError:
+            self.close()
+            raise
 
     def head(self) -> Transaction:
         with self._file.reading() as connection:
@@ -130,9 +133,13 @@ class SqliteLog:
         with self._file.reading() as connection:
             position, end = (_last_batch(connection, t) for t in (after, upto))
         while position < end:
-            for seq, batch in self._chunk(f"{_BATCH} WHERE seq > ? AND seq <= ? ORDER BY seq", (position, end)):
-                position = seq
+            chunk = self._chunk(f"{_BATCH} WHERE seq > ? AND seq <= ? ORDER BY seq", (position, end))
+            if not chunk:
+                message = f"expected batches up to {end}, got none after {position}, in the damaged {self.path}"
+                raise StorageError(message, path=self.path)
+            for _, batch in chunk:
                 yield batch
+            position = chunk[-1][0]
 
     def entity(self, key: bytes, t: int) -> EntityRecord | None:
         with self._file.reading() as connection:
@@ -152,20 +159,30 @@ class SqliteLog:
             yield
 
     def append(self, commit: Commit) -> None:
+        self._file.check_writing()
         if self._appended:
             raise StorageError("expected one append inside writing(), got another", path=self.path)
         check_commit(self, commit)
-        self._appended = True
         with self._file.reading() as connection:
             last = _last_batch(connection, commit.transaction.t)
-        write = self._file.write
-        write("INSERT INTO tx VALUES (?, ?, ?, ?)", [_transaction_row(commit, last + len(commit.batches))])
-        write("INSERT INTO stream VALUES (?, ?, ?, ?, ?, ?, ?)", map(_stream_row, commit.streams))
-        write("INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)", map(_batch_row, count(last + 1), commit.batches))
-        write("INSERT INTO entity VALUES (?, ?, ?, ?, ?)", map(_entity_row, commit.entities))
+        self._file.write(
+            (
+                ("INSERT INTO tx VALUES (?, ?, ?, ?)", [_transaction_row(commit, last + len(commit.batches))]),
+                ("INSERT INTO stream VALUES (?, ?, ?, ?, ?, ?, ?)", map(_stream_row, commit.streams)),
+                ("INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)", map(_batch_row, count(last + 1), commit.batches)),
+                ("INSERT INTO entity VALUES (?, ?, ?, ?, ?)", map(_entity_row, commit.entities)),
+            )
+        )
+        self._appended = True
 
     def close(self) -> None:
         self._file.close()
+
+    def _read_salt(self) -> bytes:
+        with self._file.reading() as connection:
+            for (salt,) in _rows(connection, "SELECT value FROM store WHERE key = 'salt'", ()):
+                return bytes(salt)
+        raise StorageError(f"expected a store with a salt, got a damaged one, in {self.path}", path=self.path)
 
     def _find_transaction(self, sql: str, key: int | bytes) -> Transaction | None:
         with self._file.reading() as connection:

@@ -6,6 +6,7 @@ With `sqlite.py` all that knows SQLite; knows the tables but not what the rows m
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,10 @@ VERSION = 1
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _IDLE_READERS = 8
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER = struct.Struct(">16s 44x I 4x I 28x")
+"""Of an SQLite file's header: the magic, `user_version` and `application_id`."""
 
 _SCHEMA = """
 CREATE TABLE store (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -70,7 +75,7 @@ _REASONS = {
     "LockedError": "is locked by another program",
     "FullError": "has no room left on its disk",
     "ReadOnlyError": "cannot be written",
-    "CantOpenError": "cannot be opened",
+    "CantOpenError": "cannot be opened together with its -wal and -shm files",
     "PermissionsError": "cannot be used with these permissions",
     "NotADBError": "is no tourlog store",
     "CorruptError": "is damaged",
@@ -92,17 +97,23 @@ class StoreFile:
         self._place = WriterPlace()
         self._idle: list[Connection] = []
         self._writer: Connection | None = None
+        self._made_side_files = False
         self._path = _absolute(path)
         self.path = str(self._path)
         self.lifetime = Lifetime(self.path)
         try:
             self._check_place(read_only)
-            self._look_without_touching()
+            self._check_header()
+            self._made_side_files = read_only and not _side_file(self._path).exists()
             if not read_only:
                 self._writer = self._open_writer()
             self._idle.append(self._open_reader())
         except (self._driver.Error, OSError) as error:
+            self.close()
             raise self._failure(error) from error
+        except StorageError:
+            self.close()
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -134,13 +145,20 @@ class StoreFile:
                 if writer.in_transaction:
                     self._execute(writer, "ROLLBACK")
 
-    def write(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Execute a statement for every row, inside `writing`."""
+    def check_writing(self) -> None:
+        """Raise `StorageError` unless the calling thread is inside `writing`."""
         self.lifetime.check()
-        if self._writer is None or not self._place.is_mine:
+        if not self._place.is_mine:
             self._refuse("a write inside writing()", "one outside")
+
+    def write(self, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> None:
+        """Execute statements, each for every row of its own, inside `writing`; an error undoes them all."""
+        self.check_writing()
+        assert self._writer is not None, "whoever is inside writing() has a writer"
         try:
-            self._writer.executemany(sql, rows)
+            with self._writer:
+                for sql, rows in statements:
+                    self._writer.executemany(sql, rows)
         except self._driver.Error as error:
             raise self._failure(error) from error
 
@@ -155,6 +173,8 @@ class StoreFile:
             self._close_idle()
             if self._writer is not None:
                 self._writer.close()
+            elif self._made_side_files:
+                self._remove_side_files()
 
     def _idle_reader(self) -> Connection | None:
         try:
@@ -181,62 +201,70 @@ class StoreFile:
             raise self._failure(error) from error
 
     def _check_place(self, read_only: bool) -> None:
-        if self._path.is_dir():
-            self._refuse("a file", "a directory")
+        exists = self._path.exists()
+        if exists and not self._path.is_file():
+            self._refuse("a file", "a directory" if self._path.is_dir() else "neither a file nor a directory")
         if not self._path.parent.is_dir():
             self._refuse(f"a file in an existing directory (there is no {self._path.parent})", "none")
-        if read_only and not (self._path.exists() and self._path.stat().st_size):
-            self._refuse("a store to read", "no such file" if not self._path.exists() else "an empty file")
+        if read_only and not (exists and self._path.stat().st_size):
+            self._refuse("a store to read", "an empty file" if exists else "no such file")
 
-    def _look_without_touching(self) -> None:
-        """Refuse what is no store before anything could change it: an immutable connection takes no locks,
-        makes no side files and recovers nothing. (Reading the header with `open` would drop, on closing, the
-        locks that other connections of this process hold on the file.)
+    def _check_header(self) -> None:
+        """Refuse what is no store before anything could change it. SQLite's own file functions read it: a plain
+        `open` would drop, on closing, the locks that other connections of this process hold on the file. And no
+        connection does: without the write-ahead log it finds a file damaged whose checkpoint a kill cut short.
         """
         if not self._path.exists() or not self._path.stat().st_size:
             return
-        flags = self._driver.SQLITE_OPEN_READONLY | self._driver.SQLITE_OPEN_URI
-        connection = self._driver.Connection(f"{self._path.as_uri()}?immutable=1", flags=flags)
+        flags = self._driver.SQLITE_OPEN_MAIN_DB | self._driver.SQLITE_OPEN_READONLY
+        file = self._driver.VFSFile("", self.path, [flags, 0])
         try:
-            self._recognise(connection)
+            header = file.xRead(_HEADER.size, 0)
         finally:
-            connection.close()
+            file.xClose()
+        if len(header) < _HEADER.size or not header.startswith(_MAGIC):
+            self._refuse("a tourlog store", "another kind of file")
+        _, version, application = _HEADER.unpack(header)
+        self._recognise(application, version)
 
-    def _recognise(self, connection: Connection) -> None:
-        application = connection.pragma("application_id")
+    def _recognise(self, application: int, version: int) -> None:
         if application != APPLICATION_ID:
             self._refuse("a tourlog store", f"an SQLite file of another application ({application:#x})")
-        version = connection.pragma("user_version")
         if version > VERSION:
             self._refuse(f"a store of version {VERSION}", f"the newer version {version}: a newer tourlog wrote it")
         if version != VERSION:
             self._refuse(f"a store of version {VERSION}", f"version {version}")
 
     def _open_writer(self) -> Connection:
-        connection = self._connect(self._driver.SQLITE_OPEN_READWRITE | self._driver.SQLITE_OPEN_CREATE)
-        if connection.readonly("main"):
-            connection.close()
-            self._refuse("a file that can be written", "a read-only one")
-        if _is_empty(connection):
-            self._create(connection)
-        self._recognise(connection)
-        self._switch_to_wal(connection)
-        connection.pragma("synchronous", _SYNCHRONOUS[self._durability])
-        connection.pragma("fullfsync", self._durability == "full")
+        with self._connected(self._driver.SQLITE_OPEN_READWRITE | self._driver.SQLITE_OPEN_CREATE) as connection:
+            if connection.readonly("main"):
+                self._refuse("a file that can be written", "a read-only one")
+            if _is_empty(connection):
+                self._create(connection)
+            self._recognise(*_marks(connection))
+            self._switch_to_wal(connection)
+            connection.pragma("synchronous", _SYNCHRONOUS[self._durability])
+            connection.pragma("fullfsync", self._durability == "full")
         return connection
 
     def _open_reader(self) -> Connection:
-        connection = self._connect(self._driver.SQLITE_OPEN_READONLY)
-        connection.pragma("query_only", True)
-        self._recognise(connection)
+        with self._connected(self._driver.SQLITE_OPEN_READONLY) as connection:
+            connection.pragma("query_only", True)
+            self._recognise(*_marks(connection))
         return connection
 
-    def _connect(self, flags: int) -> Connection:
+    @contextmanager
+    def _connected(self, flags: int) -> Iterator[Connection]:
+        """A new connection to set up: an exception closes it."""
         connection: Connection = self._driver.Connection(self.path, flags=flags)
-        connection.set_busy_handler(_Patience(self._patience))
-        connection.pragma("trusted_schema", False)
-        connection.pragma("cell_size_check", True)
-        return connection
+        try:
+            connection.set_busy_handler(_Patience(self._patience))
+            connection.pragma("trusted_schema", False)
+            connection.pragma("cell_size_check", True)
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
 
     def _create(self, connection: Connection) -> None:
         """Make the tables in one transaction, with a rollback journal: a kill leaves an empty file or a
@@ -263,6 +291,22 @@ class StoreFile:
             if mode != "wal":
                 self._refuse("a file system with write-ahead logging", f"journal mode {mode}")
             return
+
+    def _remove_side_files(self) -> None:
+        """SQLite makes a -wal and a -shm file for readers too, but only a connection that may write removes
+        them, when it is the last to close. With nothing in them it writes nothing."""
+        side_file = _side_file(self._path)
+        if not side_file.exists() or side_file.stat().st_size:
+            return
+        try:
+            with self._connected(self._driver.SQLITE_OPEN_READWRITE) as connection:
+                connection.set_busy_handler(None)
+                connection.pragma("user_version")
+                connection.close()
+        except self._driver.BusyError:
+            return  # whoever uses the store now closes it later
+        except self._driver.Error as error:
+            raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> StorageError:
         """An error of the driver or the file system as one of ours."""
@@ -306,6 +350,15 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"expected the path of a store, got {path!r}", path=path) from error
     return absolute
+
+
+def _side_file(path: Path) -> Path:
+    """Where SQLite keeps the write-ahead log."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _marks(connection: Connection) -> tuple[int, int]:
+    return connection.pragma("application_id"), connection.pragma("user_version")
 
 
 def _is_empty(connection: Connection) -> bool:
