@@ -4,6 +4,7 @@ those of an independent model."""
 from __future__ import annotations
 
 import enum
+import random
 import struct
 import sys
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
@@ -189,7 +190,7 @@ def test_a_value_decodes_exactly_as_it_was_encoded(value: Any) -> None:
     assert exact(decode(encode(value))) == exact(by_value(value))
 
 
-@pytest.mark.parametrize("value", [10**5000, -(10**5000), 2**1_000_000 - 1], ids=["long", "negative", "very long"])
+@pytest.mark.parametrize("value", [10**5000, -(10**5000), 2**200_000 - 1], ids=["long", "negative", "very long"])
 def test_integers_of_any_size_are_kept(value: int) -> None:
     with connect() as conn:
         conn.append([{"k": "x", "a": [value], "b": (value, {value})}], "k")
@@ -586,7 +587,8 @@ def test_the_order_of_kinds_is_fixed() -> None:
             {"a": 2},
         ),
     ]
-    assert sorted(ordered[::-1], key=sort_key) == ordered
+    shuffled = random.Random(1).sample(ordered, len(ordered))
+    assert sorted(shuffled, key=sort_key) == ordered
 
 
 @pytest.mark.parametrize("function", [identity, ordered_bytes, kind, sort_key])
@@ -597,10 +599,10 @@ def test_what_is_no_value_has_no_place_in_the_order(function: Callable[[Any], An
 
 
 def test_order_does_not_depend_on_how_many_digits_python_lets_be_written() -> None:
-    numbers = [10**639, 10**640, 10**641, 10**3000, 10**5000]
+    numbers = [-(10**5000), -(10**640), 10**639, 10**640, 10**641, 10**3000, 10**5000]
     allowed = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
     try:
-        assert sorted(numbers[::-1], key=ordered_bytes) == numbers
+        assert sorted({*numbers}, key=ordered_bytes) == numbers
     finally:
         sys.set_int_max_str_digits(allowed)

@@ -84,7 +84,7 @@ class MemoryLog:
 
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
         t = self._bound(t)
-        batches = self._by_stream.get(stream, [])
+        batches = self._by_stream.get(stream, []) if start < stop else []
         begin = max(bisect_right(batches, start, key=_BY_FIRST) - 1, 0)
         for place in range(begin, len(batches)):
             batch = batches[place]

@@ -114,14 +114,12 @@ class SqliteLog:
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
         start, stop = _bounded(start), _bounded(stop)
         while start < stop:
-            batches = [batch for _, batch in self._chunk(_SLICE, (_bounded(stream), start, stop))]
+            batches = [batch for _, batch in self._chunk(_SLICE, (_bounded(stream), start, stop), t)]
             for batch in batches:
-                if batch.t > t:
-                    return
                 if batch.first + batch.count > start:
                     yield batch
             end = batches[-1].first + batches[-1].count if batches else start
-            if end <= start:  # the last batch of the stream again
+            if end <= start:  # the last batch of the stream again, or none as of `t`
                 return
             start = end
 
@@ -133,7 +131,7 @@ class SqliteLog:
         with self._file.reading() as connection:
             position, end = (_last_batch(connection, t) for t in (after, upto))
         while position < end:
-            chunk = self._chunk(f"{_BATCH} WHERE seq > ? AND seq <= ? ORDER BY seq", (position, end))
+            chunk = self._chunk(f"{_BATCH} WHERE seq > ? AND seq <= ? ORDER BY seq", (position, end), upto)
             if not chunk:
                 message = f"expected batches up to {end}, got none after {position}, in the damaged {self.path}"
                 raise StorageError(message, path=self.path)
@@ -194,14 +192,17 @@ class SqliteLog:
             rows = _rows(connection, sql, (key,))
             return _stream(rows[0]) if rows else None
 
-    def _chunk(self, sql: str, bindings: tuple[int, ...]) -> list[tuple[int, Batch]]:
-        """The first rows of a query over `batch`, with their places in the log; no read stays open."""
+    def _chunk(self, sql: str, bindings: tuple[int, ...], upto: int) -> list[tuple[int, Batch]]:
+        """The first rows of a query over `batch`, none of them past the position `upto`, with their places in
+        the log; no read stays open."""
         chunk: list[tuple[int, Batch]] = []
         size = 0
         with self._file.reading() as connection:
             cursor = connection.execute(sql, bindings)
             for seq, *columns in cursor:
                 batch = Batch(*columns)
+                if batch.t > upto:
+                    break
                 chunk.append((seq, batch))
                 size += len(batch.body)
                 if len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:

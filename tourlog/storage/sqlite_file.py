@@ -75,7 +75,7 @@ _REASONS = {
     "LockedError": "is locked by another program",
     "FullError": "has no room left on its disk",
     "ReadOnlyError": "cannot be written",
-    "CantOpenError": "cannot be opened together with its -wal and -shm files",
+    "CantOpenError": "cannot be opened",
     "PermissionsError": "cannot be used with these permissions",
     "NotADBError": "is no tourlog store",
     "CorruptError": "is damaged",
@@ -206,6 +206,8 @@ class StoreFile:
             self._refuse("a file", "a directory" if self._path.is_dir() else "neither a file nor a directory")
         if not self._path.parent.is_dir():
             self._refuse(f"a file in an existing directory (there is no {self._path.parent})", "none")
+        if not _side_file(self._path).exists() and not os.access(self._path.parent, os.W_OK):
+            self._refuse("a folder where SQLite can make the -wal and -shm files of a store", "a read-only one")
         if read_only and not (exists and self._path.stat().st_size):
             self._refuse("a store to read", "an empty file" if exists else "no such file")
 
@@ -343,8 +345,8 @@ def _driver() -> ModuleType:
 def _absolute(path: str | os.PathLike[str]) -> Path:
     try:
         absolute = Path(path).absolute()
-        absolute.stat()
         str(absolute).encode()
+        absolute.stat()
     except OSError:
         return absolute
     except (TypeError, ValueError) as error:
