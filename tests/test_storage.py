@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -438,7 +439,7 @@ def test_the_next_append_of_the_same_writing_may_follow_one_that_was_refused(log
     write(log, *HISTORY.commits)
     with log.writing():
         with pytest.raises(StorageError):
-            log.append(MISFITS["a stream name that is taken"](fitting()))
+            log.append(MISFITS["a batch with a gap before it"](fitting()))
         log.append(fitting())
     assert_reads_in_short(log, Model([*HISTORY.commits, fitting()]))
 
@@ -914,6 +915,35 @@ def test_a_tail_over_lost_batches_is_an_error_and_not_endless(path: Path) -> Non
     log = open_log(path)
     with pytest.raises(StorageError, match="expected batches up to"):
         list(log.tail(0, 7))
+    log.close()
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """No file of this process may grow past so many bytes: what a full disk looks like."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_commit_that_finds_no_room_leaves_nothing_and_the_next_one_goes_on(path: Path) -> None:
+    make_store(path)
+    log = SqliteLog(path)
+    commit = fitting()
+    large = replace(commit, batches=tuple(replace(batch, body=os.urandom(4_000_000)) for batch in commit.batches))
+    with files_limited_to(1_000_000), pytest.raises(StorageError, match=r"no room left|cannot read or write"):
+        write(log, large)
+    with files_limited_to(1_000_000), log.writing():
+        with pytest.raises(StorageError):
+            log.append(large)
+        with pytest.raises(StorageError, match="after a write that failed"):
+            log.append(fitting())
+    assert_reads_in_short(log, HISTORY)
+    write(log, large)
+    assert_reads_in_short(log, Model([*HISTORY.commits, large]))
     log.close()
 
 

@@ -140,7 +140,8 @@ class StoreFile:
             try:
                 self._execute(writer, "BEGIN IMMEDIATE")
                 yield
-                self._execute(writer, "COMMIT")
+                if writer.in_transaction:  # a write that failed has undone it
+                    self._execute(writer, "COMMIT")
             finally:
                 if writer.in_transaction:
                     self._execute(writer, "ROLLBACK")
@@ -152,15 +153,21 @@ class StoreFile:
             self._refuse("a write inside writing()", "one outside")
 
     def write(self, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> None:
-        """Execute statements, each for every row of its own, inside `writing`; an error undoes them all."""
+        """Execute statements, each for every row of its own, inside `writing`. An error undoes all of that
+        writing at once: SQLite itself does for some, and what it leaves of a commit must not be committed."""
         self.check_writing()
-        assert self._writer is not None, "whoever is inside writing() has a writer"
+        writer = self._writer
+        if writer is None or not writer.in_transaction:
+            self._refuse("a write inside writing()", "one after a write that failed")
         try:
-            with self._writer:
-                for sql, rows in statements:
-                    self._writer.executemany(sql, rows)
-        except self._driver.Error as error:
-            raise self._failure(error) from error
+            for sql, rows in statements:
+                writer.executemany(sql, rows)
+        except BaseException as error:
+            if writer.in_transaction:
+                self._execute(writer, "ROLLBACK")
+            if isinstance(error, self._driver.Error):
+                raise self._failure(error) from error
+            raise
 
     def close(self) -> None:
         """Wait for the writer, then let go of the file; readers end with the call they are in."""
