@@ -655,8 +655,31 @@ def test_a_closed_log_refuses_every_use_and_closes_again(log: Log) -> None:
     next(reading)
     log.close()
     log.close()
+    with pytest.raises(StorageError, match="got a closed one"):
+        list(reading)
     assert refusals(log).keys() == uses(log).keys()
     assert all("got a closed one" in message for message in refusals(log).values())
+
+
+def test_threads_that_read_while_a_log_is_closed_end_with_that_error_and_no_other(log: Log) -> None:
+    write(log, *HISTORY.commits)
+    messages: list[str] = []
+
+    def reader() -> None:
+        try:
+            while True:
+                assert_reads_in_short(log, HISTORY)
+        except StorageError as error:
+            messages.append(str(error))
+
+    threads = [threading.Thread(target=reader) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    log.close()
+    for thread in threads:
+        thread.join()
+    assert [message[:45] for message in messages] == ["expected an open store, got a closed one, in "[:45]] * 4
 
 
 def in_fork(function: Callable[[], bool]) -> bool:
@@ -681,6 +704,64 @@ def test_a_fork_refuses_every_use_and_its_parent_goes_on(log: Log) -> None:
         assert in_fork(refuses_everything)
         log.append(HISTORY.commits[-1])
     assert_reads_in_short(log, HISTORY)
+
+
+class Left(Exception):
+    """How a forked process leaves a block it was forked in."""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("leave", ["by an exception", "at its end"])
+def test_a_fork_inside_writing_neither_commits_nor_undoes_what_its_parent_writes(log: Log, leave: str) -> None:
+    """The commit is so large that SQLite has written part of it before."""
+    write(log, *HISTORY.commits)
+    commit = fitting()
+    large = replace(commit, batches=tuple(replace(batch, body=b"x" * 5_000_000) for batch in commit.batches))
+    child = -1
+    try:
+        with log.writing():
+            log.append(large)
+            child = os.fork()
+            if child == 0 and leave == "by an exception":
+                raise Left
+            if child != 0:
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    except Left:
+        os._exit(0)
+    except StorageError as error:
+        if child == 0:
+            os._exit(0 if "got a fork of it" in str(error) else 2)
+        raise
+    finally:
+        if child == 0:
+            os._exit(1)
+    assert_reads_in_short(log, Model([*HISTORY.commits, large]))
+    append = next_commit(Model([*HISTORY.commits, large]), {1: [1]})
+    write(log, append)
+    assert_reads_in_short(log, Model([*HISTORY.commits, large, append]))
+
+
+FORK = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from test_storage import HISTORY, Model, assert_reads_in_short, fitting, open_log, replace, write
+log = open_log(sys.argv[1])
+write(log, *HISTORY.commits)
+large = replace(fitting(), batches=tuple(replace(batch, body=b"x" * 5_000_000) for batch in fitting().batches))
+with log.writing():
+    log.append(large)
+    child = os.fork()
+    if child == 0:
+        sys.exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+assert_reads_in_short(log, Model([*HISTORY.commits, large]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_the_end_of_a_forks_interpreter_does_not_undo_what_its_parent_writes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORK, str(tmp_path / "store"), str(Path(__file__).parent)]
+    subprocess.run(command, check=True)
 
 
 # A store in a file.
@@ -884,6 +965,25 @@ def test_a_reader_sees_what_a_writer_commits_and_leaves_its_files_alone(path: Pa
     reader.close()
     writer.close()
     assert [each.name for each in path.parent.iterdir()] == ["store"]
+
+
+def test_opening_a_store_again_keeps_the_locks_of_the_first(path: Path) -> None:
+    """POSIX drops all locks of a process on a file when it closes the file once; another process would then take
+    itself for the only one and remove the write-ahead log."""
+    make_store(path)
+    first = SqliteLog(path)
+    write(first, fitting())
+    SqliteLog(path).close()
+    open_log(path, read_only=True).close()
+    with python("import sys; from tourlog import connect; connect(sys.argv[1]).close()", path) as other:
+        assert other.wait() == 0
+    assert path.with_name("store-wal").exists()
+    later = next_commit(Model([*HISTORY.commits, fitting()]), {1: [1]})
+    write(first, later)
+    second = SqliteLog(path)
+    assert_reads_in_short(second, Model([*HISTORY.commits, fitting(), later]))
+    second.close()
+    first.close()
 
 
 def test_a_damaged_file_is_an_error_of_the_storage(path: Path) -> None:

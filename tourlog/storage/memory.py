@@ -122,6 +122,7 @@ class MemoryLog:
             self._lifetime.check()
             self._pending = None
             yield
+            self._lifetime.check()
             self._publish_pending()
 
     def append(self, commit: Commit) -> None:

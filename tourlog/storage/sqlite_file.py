@@ -5,10 +5,12 @@ With `sqlite.py` all that knows SQLite; knows the tables but not what the rows m
 
 from __future__ import annotations
 
+import atexit
 import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -140,10 +142,11 @@ class StoreFile:
             try:
                 self._execute(writer, "BEGIN IMMEDIATE")
                 yield
+                self.lifetime.check()
                 if writer.in_transaction:  # a write that failed has undone it
                     self._execute(writer, "COMMIT")
             finally:
-                if writer.in_transaction:
+                if writer.in_transaction and not self.lifetime.forked:
                     self._execute(writer, "ROLLBACK")
 
     def check_writing(self) -> None:
@@ -343,10 +346,22 @@ class _Patience:
         return now < self._until
 
 
+@cache
 def _driver() -> ModuleType:
     import apsw  # heavy: a log in memory must not pay for it
 
+    if hasattr(os, "register_at_fork"):
+        # Closing a connection in a fork undoes its open transaction in memory that the processes share, and so
+        # damages what the other one is writing. APSW closes all when the interpreter ends.
+        os.register_at_fork(after_in_child=lambda: atexit.register(_never_free, apsw, *apsw.connections()))
     return apsw
+
+
+def _never_free(*objects: object) -> None:
+    import ctypes  # needed by forks only, at their end
+
+    for each in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
