@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tourlog import connect
+from tourlog.errors import TransactionError
 from tourlog.stream import Stream, document_id, document_place, stream_name, stream_prefix
 
 PREFIXES = st.integers(0, (1 << 60) - 1)
@@ -139,3 +140,17 @@ def test_two_stores_give_different_ids_to_the_same_document() -> None:
             return conn.db().documents({"k": 1})[0]["db/id"]
 
     assert id_in_new_store() != id_in_new_store()
+
+
+def test_a_document_that_is_still_to_be_appended_cannot_be_written_and_so_is_not_lost() -> None:
+    with connect() as conn:
+        conn.append([{"k": 1, "n": 0}], "k")
+        place = document_place(conn.db().documents({"k": 1})[0]["db/id"])
+        assert place is not None
+        next_id = document_id(place[0], 1)
+        for data in ({"db/id": next_id, "n": "mine"}, ("db/add", next_id, "n", "mine")):
+            with pytest.raises(TransactionError, match="is at 1: append the document first"):
+                conn.transact([data])
+        conn.append([{"k": 1, "n": 1}], "k")
+        conn.transact([{"db/id": next_id, "n": "mine"}])
+        assert [(document["k"], document["n"]) for document in conn.db().documents({"k": 1})] == [(1, 0), (1, "mine")]
