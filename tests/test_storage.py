@@ -1095,7 +1095,7 @@ def test_a_kill_between_making_a_store_and_its_log_leaves_a_store(path: Path) ->
 def test_a_kill_while_a_store_is_made_leaves_an_empty_file_or_a_store(path: Path) -> None:
     """A child is killed at ever later moments of its opening."""
     program = "import os, sys; from tourlog.storage import open_log; print(flush=True); open_log(sys.argv[1])"
-    for delay in [number * 0.003 for number in range(12)]:
+    for delay in [number * 0.005 for number in range(7)]:
         with python(program, path) as child:
             assert child.stdout is not None
             child.stdout.readline()
