@@ -5,7 +5,7 @@ Written from the design's text alone; shares no code with the package.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -54,7 +54,7 @@ def _content(name: str, value: Any) -> Any:
         case "uuid":
             return value.int
         case "instant":
-            return value.astimezone(UTC).replace(tzinfo=None)
+            return value.replace(tzinfo=None) - datetime.min - value.utcoffset()
         case "instant-time":
             clock = timedelta(hours=value.hour, minutes=value.minute, seconds=value.second)
             return clock + timedelta(microseconds=value.microsecond) - value.utcoffset()

@@ -128,6 +128,7 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
 # Heavy packages: where each may be imported, which may be inside a function there.
 HEAVY = {
+    "ctypes": {"storage.sqlite_file"},
     "apsw": {"storage.sqlite", "storage.sqlite_file"},
     "lark": {"query.edn"},
     "pyDatalog": {"engines.pydatalog", "engines.pydatalog_program"},

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from tourlog.errors import ArgumentError, DocumentError
+from tourlog.errors import ArgumentError, DocumentError, TransactionError
 from tourlog.fact_index import ForkedIndex
 from tourlog.facts import Fact, document_facts
 from tourlog.snapshot import Snapshot
@@ -136,9 +136,29 @@ class Draft:
         return {OFFSET_KEY: place[1], ORDER_KEY: list(tail.stream.names), **plain(dict(document))}
 
     def put(self, e: Any, state: dict[str, Any] | None) -> None:
-        """Leave an entity in this state; None retracts it."""
+        """Leave an entity in this state; None retracts it. Raises TransactionError when it is a document that is
+        still to be appended: what is appended there would be lost behind it."""
+        self._refuse_future(e)
         self._entities[identity(e)] = (e, state or None)
         self._view = None
+
+    def _refuse_future(self, e: Any) -> None:
+        place = document_place(e)
+        stream = self._stream_of(place[0]) if place is not None else None
+        if place is None or stream is None:
+            return
+        tail = self._by_prefix.get(place[0])
+        end = tail.next if tail is not None else self.base.log.next_offset(stream.id, self.base.t)
+        if place[1] >= end:
+            raise TransactionError(
+                f"expected an entity to write, got {e!r}, the id of offset {place[1]} of stream {stream.name}, which "
+                f"is at {end}: append the document first",
+                operation=e,
+            )
+
+    def _stream_of(self, prefix: int) -> StreamRecord | None:
+        tail = self._by_prefix.get(prefix)
+        return tail.record if tail is not None else self.base.log.stream_by_prefix(prefix)
 
     # Savepoints.
 
@@ -209,10 +229,7 @@ class Draft:
 
     def _record(self, e: Any, state: dict[str, Any] | None) -> EntityRecord:
         place = document_place(e)
-        stream = None
-        if place is not None:
-            tail = self._by_prefix.get(place[0])
-            stream = tail.record if tail is not None else self.base.log.stream_by_prefix(place[0])
+        stream = self._stream_of(place[0]) if place is not None else None
         key = ordered_bytes(e)
         if stream is None or place is None:
             return EntityRecord(key, self.t, encode(state))

@@ -15,7 +15,7 @@ from itertools import chain
 from types import NoneType
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec.msgpack import Decoder, Encoder, Ext
@@ -216,7 +216,7 @@ def _timezone_bytes(zone: tzinfo | None) -> bytes:
         return b""
     if zone is UTC:
         return b"u"
-    if type(zone) is ZoneInfo and zone.key is not None:
+    if type(zone) is ZoneInfo and type(zone.key) is str:
         return b"z" + zone.key.encode()
     if type(zone) is not timezone:
         raise DocumentError(f"expected a timezone or ZoneInfo with a key, got {zone!r}", path="")
@@ -301,14 +301,18 @@ _DOCUMENTS_DECODER: Decoder[list[dict[str, Any]]] = Decoder(list[dict[str, Any]]
 def _unpack(decoder: Decoder[Any], data: bytes) -> Any:
     try:
         return decoder.decode(data)
+    except ZoneInfoNotFoundError as error:
+        raise StorageError(f"expected a time zone that is known here, got another: {error.args[0]}") from error
+    except RecursionError as error:
+        raise StorageError("expected less nesting on a nearly full stack") from error
     except (
         msgspec.MsgspecError,
         ValueError,
         TypeError,
         LookupError,
         ArithmeticError,
+        OSError,
         struct.error,
-        RecursionError,
     ) as error:
         raise StorageError(f"expected an encoded value, got damaged bytes: {error}") from error
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
-from tourlog.facts import document_facts, roots, select
+from tourlog.facts import document_facts, path_under, roots, select
 from tourlog.storage.log import Batch, Log, StreamRecord
 from tourlog.stream import INSTANT_KEY, OFFSET_KEY, ORDER_KEY, document_id
 from tourlog.values import MISSING, columns_decoder, decode, decode_documents, identity
@@ -291,7 +291,7 @@ def _reader(attribute: str, columns: tuple[str, ...]) -> _Reader:
             return lambda row, e, offset, stream, t: (list(stream.names),)
         case "db/tx":
             return lambda row, e, offset, stream, t: (t,)
-    paths = [(columns.index(root), attribute[len(root) + 1 :] or None) for root in roots(attribute)]
+    paths = [(columns.index(root), path_under(root, attribute)) for root in roots(attribute)]
     if len(paths) == 1:
         place = paths[0][0]
         return lambda row, e, offset, stream, t: () if row[place] is MISSING else select(row[place], None)
@@ -312,7 +312,7 @@ def _state_reader(attribute: str) -> _StateReader:
             return lambda e, state, t: (state[ORDER_KEY],) if ORDER_KEY in state else ()
         case "db/tx":
             return lambda e, state, t: (t,) if state else ()
-    paths = [(root, attribute[len(root) + 1 :] or None) for root in roots(attribute)]
+    paths = [(root, path_under(root, attribute)) for root in roots(attribute)]
     return lambda e, state, t: (value for root, path in paths if root in state for value in select(state[root], path))
 
 

@@ -62,6 +62,15 @@ def roots(attribute: str) -> tuple[str, ...]:
     return tuple(".".join(parts[: i + 1]) for i in range(len(parts)))
 
 
+def path_under(root: str, attribute: str) -> str | None:
+    """Where below one of its `roots` an attribute stands, as `select` takes it: None for the root itself.
+
+    >>> path_under("a", "a.b.c"), path_under("a", "a"), path_under("a", "a.")
+    ('b.c', None, '')
+    """
+    return None if root == attribute else attribute[len(root) + 1 :]
+
+
 def select(content: Any, path: str | None) -> Iterator[Any]:
     """The values that stand under `path` (None for the attribute itself) in one attribute's content.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tourlog.fact_index import AttributeIndex, FactIndex, ForkedIndex
-from tourlog.facts import Fact, select
+from tourlog.facts import Fact, path_under, select
 from tourlog.facts import roots as attribute_roots
 from tourlog.storage.log import EntityRecord, Log, StreamRecord
 from tourlog.stream import (
@@ -175,7 +175,7 @@ def state_values(state: dict[str, Any], attribute: str) -> Iterator[Any]:
     seen = set()
     for root in attribute_roots(attribute):
         if root in state:
-            for value in select(state[root], attribute[len(root) + 1 :] or None):
+            for value in select(state[root], path_under(root, attribute)):
                 key = identity(value)
                 if key not in seen:
                     seen.add(key)

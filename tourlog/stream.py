@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -47,7 +48,7 @@ class Stream:
         return hash((self.names, identity(self.values)))
 
     def __str__(self) -> str:
-        return ",".join(f"{name}={value}" for name, value in zip(self.names, self.values, strict=True))
+        return ",".join(f"{name}={_text(value)}" for name, value in zip(self.names, self.values, strict=True))
 
     @property
     def key(self) -> bytes:
@@ -56,23 +57,30 @@ class Stream:
 
 
 def stream_name(stream: Stream, taken: Callable[[str], bool]) -> str:
-    """The readable name of a new stream: its values joined by `-`; spelled out when that is `taken`.
+    """The readable name of a new stream: its values joined by `-`; spelled out when that is `taken`, or would
+    read as an attribute of the system's.
 
     >>> stream_name(Stream(("topic", "partition"), ("foo", "1-2")), {"foo-1-2"}.__contains__)
     'topic=foo,partition=1-2'
     """
-    return next(name for name in _candidate_names(stream) if name != ID_KEY and not taken(name))
+    names = (name for name in _candidate_names(stream) if not name.startswith(SYSTEM_PREFIX))
+    return next(name for name in names if not taken(name))
 
 
 def _candidate_names(stream: Stream) -> Iterator[str]:
-    yield "-".join(map(str, stream.values))
+    yield "-".join(map(_text, stream.values))
     yield str(stream)
-    typed = ",".join(f"{name}={value!r}" for name, value in zip(stream.names, stream.values, strict=True))
+    typed = ",".join(f"{name}={_text(value, repr)}" for name, value in zip(stream.names, stream.values, strict=True))
     yield typed
     count = 2
     while True:
         yield f"{typed}#{count}"
         count += 1
+
+
+def _text(value: Any, write: Callable[[Any], str] = str) -> str:
+    """A value as text; integers of any length, which `str` and `repr` refuse."""
+    return str(Decimal(value)) if type(value) is int else write(value)
 
 
 def stream_prefix(salt: bytes, key: bytes, taken: Callable[[int], bool]) -> int:

@@ -141,7 +141,7 @@ def _check_timezone(value: datetime | time, path: _Path) -> None:
 
 def _is_known_zone(zone: tzinfo, value: datetime | time) -> bool:
     """Whether the zone's key alone brings back the same zone."""
-    if type(zone) is not ZoneInfo or zone.key is None:
+    if type(zone) is not ZoneInfo or type(zone.key) is not str:
         return False
     try:
         known = ZoneInfo(zone.key)
@@ -348,8 +348,8 @@ def _time_identity(value: time) -> Hashable:
     return "offset-time", _utc_time(value)
 
 
-_SHORT_INTEGER = 10_000
-"""Bits an int may have and still be written out by str(), which refuses thousands of digits."""
+_SHORT_INTEGER = 2_000
+"""Bits an int may have and still be written out by str(), which may be told to refuse more than 640 digits."""
 
 _EXPONENT_BIAS = 1 << 63
 _SIGNED_BIAS = 1 << 95

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tourlog.engines.tokens import Tokens
-from tourlog.facts import elements, roots, select
+from tourlog.facts import elements, path_under, roots, select
 from tourlog.storage.log import Batch, Log
 from tourlog.stream import OFFSET_KEY, document_place
 from tourlog.values import MISSING, columns_decoder, decode, identity
@@ -151,7 +151,7 @@ def _dotted(attribute: str, contents: Iterable[tuple[str, Any]]) -> Any:
     values: list[Any] = []
     for key, content in contents:
         if content is not MISSING:
-            values.extend(select(content, attribute[len(key) + 1 :] or None))
+            values.extend(select(content, path_under(key, attribute)))
     return values or MISSING
 
 

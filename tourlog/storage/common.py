@@ -76,11 +76,15 @@ def check_commit(log: Log, commit: Commit) -> None:
     next_stream = log.next_stream()
     for stream, record in enumerate(commit.streams, next_stream):
         _expect(log, "stream id", stream, record.id)
+        _expect(log, "transaction of a stream", transaction.t, record.t)
     ends: dict[int, int] = {}
     for stream, offset in commit.heads:
         ends[stream] = log.next_offset(stream, head.t) if stream < next_stream else 0
         _expect(log, f"next offset of stream {stream}", ends[stream], offset)
     _check_batches(log, commit, ends, next_stream + len(commit.streams))
+    for entity in commit.entities:
+        _expect(log, "transaction of an entity", transaction.t, entity.t)
+    _expect(log, "entities once each, namely", len({entity.key for entity in commit.entities}), len(commit.entities))
 
 
 def _check_batches(log: Log, commit: Commit, ends: dict[int, int], next_stream: int) -> None:

@@ -24,7 +24,7 @@ class Transaction:
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
     """One stream, as created: `key` are the canonical bytes of (names, values), `name` the unique readable
-    name, `prefix` the unique 62-bit number its documents' ids begin with, `t` the transaction that made it."""
+    name, `prefix` the unique 60-bit number its documents' ids begin with, `t` the transaction that made it."""
 
     id: int
     names: tuple[str, ...]

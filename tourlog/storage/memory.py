@@ -84,7 +84,7 @@ class MemoryLog:
 
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
         t = self._bound(t)
-        batches = self._by_stream.get(stream, [])
+        batches = self._by_stream.get(stream, []) if start < stop else []
         begin = max(bisect_right(batches, start, key=_BY_FIRST) - 1, 0)
         for place in range(begin, len(batches)):
             batch = batches[place]
@@ -122,6 +122,7 @@ class MemoryLog:
             self._lifetime.check()
             self._pending = None
             yield
+            self._lifetime.check()
             self._publish_pending()
 
     def append(self, commit: Commit) -> None:
@@ -133,7 +134,11 @@ class MemoryLog:
         self._pending = commit
 
     def close(self) -> None:
-        self._lifetime.closed = True
+        if self._lifetime.closed or self._lifetime.forked:
+            self._lifetime.closed = True
+            return
+        with self._place.taken():
+            self._lifetime.closed = True
 
     def _bound(self, t: int) -> int:
         return min(t, self.head().t)

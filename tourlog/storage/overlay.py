@@ -59,23 +59,26 @@ class OverlayLog:
         return self._streams.get(stream) or self._visible(self._base.stream_by_id(stream))
 
     def streams(self, t: int) -> list[tuple[StreamRecord, int]]:
-        below = [record for record, _ in self._base.streams(min(t, self._base_t))]
-        own = self._commit.streams if t >= self._t else ()
-        return [(record, self.next_offset(record.id, t)) for record in (*below, *own)]
+        below = self._base.streams(min(t, self._base_t))
+        if t < self._t:
+            return below
+        found = (*below, *((record, 0) for record in self._commit.streams))
+        return [(record, self._own_end(record.id) or end) for record, end in found]
 
     def next_stream(self) -> int:
         return max((self._base.next_stream(), *(stream + 1 for stream in self._streams)))
 
     def next_offset(self, stream: int, t: int) -> int:
-        own = self._batches.get(stream) if t >= self._t else None
-        if own:
-            return own[-1].first + own[-1].count
-        return 0 if stream in self._streams else self._base.next_offset(stream, min(t, self._base_t))
+        end = self._own_end(stream) if t >= self._t else 0
+        if end or stream in self._streams:
+            return end
+        return self._base.next_offset(stream, min(t, self._base_t))
 
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
+        own = self._batches.get(stream, []) if stream and t >= self._t and start < stop else []
         if stream not in self._streams:
             yield from self._base.read(stream, start, stop, min(t, self._base_t))
-        for batch in self._batches.get(stream, ()) if t >= self._t else ():
+        for batch in own:
             if batch.first < stop and start < batch.first + batch.count:
                 yield batch
 
@@ -108,6 +111,11 @@ class OverlayLog:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _own_end(self, stream: int) -> int:
+        """Where the commit ends the stream; 0 when it adds nothing to it."""
+        batches = self._batches.get(stream) if stream else None
+        return batches[-1].first + batches[-1].count if batches else 0
 
     def _visible(self, record: StreamRecord | None) -> StreamRecord | None:
         return record if record is not None and record.t <= self._base_t else None

@@ -58,8 +58,11 @@ class SqliteLog:
         self._file = StoreFile(path, durability=durability, read_only=read_only, patience=patience)
         self.path: str | None = self._file.path
         self._appended = False
-        with self._file.reading() as connection:
-            self.salt: bytes = _rows(connection, "SELECT value FROM store WHERE key = 'salt'", ())[0][0]
+        try:
+            self.salt: bytes = self._read_salt()
+        except StorageError:
+            self.close()
+            raise
 
     def head(self) -> Transaction:
         with self._file.reading() as connection:
@@ -111,14 +114,12 @@ class SqliteLog:
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
         start, stop = _bounded(start), _bounded(stop)
         while start < stop:
-            batches = [batch for _, batch in self._chunk(_SLICE, (_bounded(stream), start, stop))]
+            batches = [batch for _, batch in self._chunk(_SLICE, (_bounded(stream), start, stop), t)]
             for batch in batches:
-                if batch.t > t:
-                    return
                 if batch.first + batch.count > start:
                     yield batch
             end = batches[-1].first + batches[-1].count if batches else start
-            if end <= start:  # the last batch of the stream again
+            if end <= start:  # the last batch of the stream again, or none as of `t`
                 return
             start = end
 
@@ -130,9 +131,13 @@ class SqliteLog:
         with self._file.reading() as connection:
             position, end = (_last_batch(connection, t) for t in (after, upto))
         while position < end:
-            for seq, batch in self._chunk(f"{_BATCH} WHERE seq > ? AND seq <= ? ORDER BY seq", (position, end)):
-                position = seq
+            chunk = self._chunk(f"{_BATCH} WHERE seq > ? AND seq <= ? ORDER BY seq", (position, end), upto)
+            if not chunk:
+                message = f"expected batches up to {end}, got none after {position}, in the damaged {self.path}"
+                raise StorageError(message, path=self.path)
+            for _, batch in chunk:
                 yield batch
+            position = chunk[-1][0]
 
     def entity(self, key: bytes, t: int) -> EntityRecord | None:
         with self._file.reading() as connection:
@@ -152,20 +157,30 @@ class SqliteLog:
             yield
 
     def append(self, commit: Commit) -> None:
+        self._file.check_writing()
         if self._appended:
             raise StorageError("expected one append inside writing(), got another", path=self.path)
         check_commit(self, commit)
-        self._appended = True
         with self._file.reading() as connection:
             last = _last_batch(connection, commit.transaction.t)
-        write = self._file.write
-        write("INSERT INTO tx VALUES (?, ?, ?, ?)", [_transaction_row(commit, last + len(commit.batches))])
-        write("INSERT INTO stream VALUES (?, ?, ?, ?, ?, ?, ?)", map(_stream_row, commit.streams))
-        write("INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)", map(_batch_row, count(last + 1), commit.batches))
-        write("INSERT INTO entity VALUES (?, ?, ?, ?, ?)", map(_entity_row, commit.entities))
+        self._file.write(
+            (
+                ("INSERT INTO tx VALUES (?, ?, ?, ?)", [_transaction_row(commit, last + len(commit.batches))]),
+                ("INSERT INTO stream VALUES (?, ?, ?, ?, ?, ?, ?)", map(_stream_row, commit.streams)),
+                ("INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)", map(_batch_row, count(last + 1), commit.batches)),
+                ("INSERT INTO entity VALUES (?, ?, ?, ?, ?)", map(_entity_row, commit.entities)),
+            )
+        )
+        self._appended = True
 
     def close(self) -> None:
         self._file.close()
+
+    def _read_salt(self) -> bytes:
+        with self._file.reading() as connection:
+            for (salt,) in _rows(connection, "SELECT value FROM store WHERE key = 'salt'", ()):
+                return bytes(salt)
+        raise StorageError(f"expected a store with a salt, got a damaged one, in {self.path}", path=self.path)
 
     def _find_transaction(self, sql: str, key: int | bytes) -> Transaction | None:
         with self._file.reading() as connection:
@@ -177,14 +192,17 @@ class SqliteLog:
             rows = _rows(connection, sql, (key,))
             return _stream(rows[0]) if rows else None
 
-    def _chunk(self, sql: str, bindings: tuple[int, ...]) -> list[tuple[int, Batch]]:
-        """The first rows of a query over `batch`, with their places in the log; no read stays open."""
+    def _chunk(self, sql: str, bindings: tuple[int, ...], upto: int) -> list[tuple[int, Batch]]:
+        """The first rows of a query over `batch`, none of them past the position `upto`, with their places in
+        the log; no read stays open."""
         chunk: list[tuple[int, Batch]] = []
         size = 0
         with self._file.reading() as connection:
             cursor = connection.execute(sql, bindings)
             for seq, *columns in cursor:
                 batch = Batch(*columns)
+                if batch.t > upto:
+                    break
                 chunk.append((seq, batch))
                 size += len(batch.body)
                 if len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:

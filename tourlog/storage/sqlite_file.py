@@ -5,9 +5,12 @@ With `sqlite.py` all that knows SQLite; knows the tables but not what the rows m
 
 from __future__ import annotations
 
+import atexit
 import os
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +28,10 @@ VERSION = 1
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _IDLE_READERS = 8
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER = struct.Struct(">16s 44x I 4x I 28x")
+"""Of an SQLite file's header: the magic, `user_version` and `application_id`."""
 
 _SCHEMA = """
 CREATE TABLE store (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -92,17 +99,23 @@ class StoreFile:
         self._place = WriterPlace()
         self._idle: list[Connection] = []
         self._writer: Connection | None = None
+        self._made_side_files = False
         self._path = _absolute(path)
         self.path = str(self._path)
         self.lifetime = Lifetime(self.path)
         try:
             self._check_place(read_only)
-            self._look_without_touching()
+            self._check_header()
+            self._made_side_files = read_only and not _side_file(self._path).exists()
             if not read_only:
                 self._writer = self._open_writer()
             self._idle.append(self._open_reader())
         except (self._driver.Error, OSError) as error:
+            self.close()
             raise self._failure(error) from error
+        except StorageError:
+            self.close()
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -129,20 +142,35 @@ class StoreFile:
             try:
                 self._execute(writer, "BEGIN IMMEDIATE")
                 yield
-                self._execute(writer, "COMMIT")
+                self.lifetime.check()
+                if writer.in_transaction:  # a write that failed has undone it
+                    self._execute(writer, "COMMIT")
             finally:
-                if writer.in_transaction:
+                if writer.in_transaction and not self.lifetime.forked:
                     self._execute(writer, "ROLLBACK")
 
-    def write(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Execute a statement for every row, inside `writing`."""
+    def check_writing(self) -> None:
+        """Raise `StorageError` unless the calling thread is inside `writing`."""
         self.lifetime.check()
-        if self._writer is None or not self._place.is_mine:
+        if not self._place.is_mine:
             self._refuse("a write inside writing()", "one outside")
+
+    def write(self, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> None:
+        """Execute statements, each for every row of its own, inside `writing`. An error undoes all of that
+        writing at once: SQLite itself does for some, and what it leaves of a commit must not be committed."""
+        self.check_writing()
+        writer = self._writer
+        if writer is None or not writer.in_transaction:
+            self._refuse("a write inside writing()", "one after a write that failed")
         try:
-            self._writer.executemany(sql, rows)
-        except self._driver.Error as error:
-            raise self._failure(error) from error
+            for sql, rows in statements:
+                writer.executemany(sql, rows)
+        except BaseException as error:
+            if writer.in_transaction:
+                self._execute(writer, "ROLLBACK")
+            if isinstance(error, self._driver.Error):
+                raise self._failure(error) from error
+            raise
 
     def close(self) -> None:
         """Wait for the writer, then let go of the file; readers end with the call they are in."""
@@ -155,6 +183,8 @@ class StoreFile:
             self._close_idle()
             if self._writer is not None:
                 self._writer.close()
+            elif self._made_side_files:
+                self._remove_side_files()
 
     def _idle_reader(self) -> Connection | None:
         try:
@@ -181,62 +211,72 @@ class StoreFile:
             raise self._failure(error) from error
 
     def _check_place(self, read_only: bool) -> None:
-        if self._path.is_dir():
-            self._refuse("a file", "a directory")
+        exists = self._path.exists()
+        if exists and not self._path.is_file():
+            self._refuse("a file", "a directory" if self._path.is_dir() else "neither a file nor a directory")
         if not self._path.parent.is_dir():
             self._refuse(f"a file in an existing directory (there is no {self._path.parent})", "none")
-        if read_only and not (self._path.exists() and self._path.stat().st_size):
-            self._refuse("a store to read", "no such file" if not self._path.exists() else "an empty file")
+        if not _side_file(self._path).exists() and not os.access(self._path.parent, os.W_OK):
+            self._refuse("a folder where SQLite can make the -wal and -shm files of a store", "a read-only one")
+        if read_only and not (exists and self._path.stat().st_size):
+            self._refuse("a store to read", "an empty file" if exists else "no such file")
 
-    def _look_without_touching(self) -> None:
-        """Refuse what is no store before anything could change it: an immutable connection takes no locks,
-        makes no side files and recovers nothing. (Reading the header with `open` would drop, on closing, the
-        locks that other connections of this process hold on the file.)
+    def _check_header(self) -> None:
+        """Refuse what is no store before anything could change it. SQLite's own file functions read it: a plain
+        `open` would drop, on closing, the locks that other connections of this process hold on the file. And no
+        connection does: without the write-ahead log it finds a file damaged whose checkpoint a kill cut short.
         """
         if not self._path.exists() or not self._path.stat().st_size:
             return
-        flags = self._driver.SQLITE_OPEN_READONLY | self._driver.SQLITE_OPEN_URI
-        connection = self._driver.Connection(f"{self._path.as_uri()}?immutable=1", flags=flags)
+        flags = self._driver.SQLITE_OPEN_MAIN_DB | self._driver.SQLITE_OPEN_READONLY
+        file = self._driver.VFSFile("", self.path, [flags, 0])
         try:
-            self._recognise(connection)
+            header = file.xRead(_HEADER.size, 0)
         finally:
-            connection.close()
+            file.xClose()
+        if len(header) < _HEADER.size or not header.startswith(_MAGIC):
+            self._refuse("a tourlog store", "another kind of file")
+        _, version, application = _HEADER.unpack(header)
+        self._recognise(application, version)
 
-    def _recognise(self, connection: Connection) -> None:
-        application = connection.pragma("application_id")
+    def _recognise(self, application: int, version: int) -> None:
         if application != APPLICATION_ID:
             self._refuse("a tourlog store", f"an SQLite file of another application ({application:#x})")
-        version = connection.pragma("user_version")
         if version > VERSION:
             self._refuse(f"a store of version {VERSION}", f"the newer version {version}: a newer tourlog wrote it")
         if version != VERSION:
             self._refuse(f"a store of version {VERSION}", f"version {version}")
 
     def _open_writer(self) -> Connection:
-        connection = self._connect(self._driver.SQLITE_OPEN_READWRITE | self._driver.SQLITE_OPEN_CREATE)
-        if connection.readonly("main"):
-            connection.close()
-            self._refuse("a file that can be written", "a read-only one")
-        if _is_empty(connection):
-            self._create(connection)
-        self._recognise(connection)
-        self._switch_to_wal(connection)
-        connection.pragma("synchronous", _SYNCHRONOUS[self._durability])
-        connection.pragma("fullfsync", self._durability == "full")
+        with self._connected(self._driver.SQLITE_OPEN_READWRITE | self._driver.SQLITE_OPEN_CREATE) as connection:
+            if connection.readonly("main"):
+                self._refuse("a file that can be written", "a read-only one")
+            if _is_empty(connection):
+                self._create(connection)
+            self._recognise(*_marks(connection))
+            self._switch_to_wal(connection)
+            connection.pragma("synchronous", _SYNCHRONOUS[self._durability])
+            connection.pragma("fullfsync", self._durability == "full")
         return connection
 
     def _open_reader(self) -> Connection:
-        connection = self._connect(self._driver.SQLITE_OPEN_READONLY)
-        connection.pragma("query_only", True)
-        self._recognise(connection)
+        with self._connected(self._driver.SQLITE_OPEN_READONLY) as connection:
+            connection.pragma("query_only", True)
+            self._recognise(*_marks(connection))
         return connection
 
-    def _connect(self, flags: int) -> Connection:
+    @contextmanager
+    def _connected(self, flags: int) -> Iterator[Connection]:
+        """A new connection to set up: an exception closes it."""
         connection: Connection = self._driver.Connection(self.path, flags=flags)
-        connection.set_busy_handler(_Patience(self._patience))
-        connection.pragma("trusted_schema", False)
-        connection.pragma("cell_size_check", True)
-        return connection
+        try:
+            connection.set_busy_handler(_Patience(self._patience))
+            connection.pragma("trusted_schema", False)
+            connection.pragma("cell_size_check", True)
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
 
     def _create(self, connection: Connection) -> None:
         """Make the tables in one transaction, with a rollback journal: a kill leaves an empty file or a
@@ -264,6 +304,22 @@ class StoreFile:
                 self._refuse("a file system with write-ahead logging", f"journal mode {mode}")
             return
 
+    def _remove_side_files(self) -> None:
+        """SQLite makes a -wal and a -shm file for readers too, but only a connection that may write removes
+        them, when it is the last to close. With nothing in them it writes nothing."""
+        side_file = _side_file(self._path)
+        if not side_file.exists() or side_file.stat().st_size:
+            return
+        try:
+            with self._connected(self._driver.SQLITE_OPEN_READWRITE) as connection:
+                connection.set_busy_handler(None)
+                connection.pragma("user_version")
+                connection.close()
+        except self._driver.BusyError:
+            return  # whoever uses the store now closes it later
+        except self._driver.Error as error:
+            raise self._failure(error) from error
+
     def _failure(self, error: Exception) -> StorageError:
         """An error of the driver or the file system as one of ours."""
         reason = _REASONS.get(type(error).__name__, "fails")
@@ -290,22 +346,43 @@ class _Patience:
         return now < self._until
 
 
+@cache
 def _driver() -> ModuleType:
     import apsw  # heavy: a log in memory must not pay for it
 
+    if hasattr(os, "register_at_fork"):
+        # Closing a connection in a fork undoes its open transaction in memory that the processes share, and so
+        # damages what the other one is writing. APSW closes all when the interpreter ends.
+        os.register_at_fork(after_in_child=lambda: atexit.register(_never_free, apsw, *apsw.connections()))
     return apsw
+
+
+def _never_free(*objects: object) -> None:
+    import ctypes  # needed by forks only, at their end
+
+    for each in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
     try:
         absolute = Path(path).absolute()
-        absolute.stat()
         str(absolute).encode()
+        absolute.stat()
     except OSError:
         return absolute
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"expected the path of a store, got {path!r}", path=path) from error
     return absolute
+
+
+def _side_file(path: Path) -> Path:
+    """Where SQLite keeps the write-ahead log."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _marks(connection: Connection) -> tuple[int, int]:
+    return connection.pragma("application_id"), connection.pragma("user_version")
 
 
 def _is_empty(connection: Connection) -> bool:
