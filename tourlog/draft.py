@@ -8,15 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
+from functools import reduce
+from itertools import count
 from typing import Any
-from uuid import UUID
 
-from tourlog.errors import ArgumentError, DocumentError
+from tourlog.errors import ArgumentError, DocumentError, TransactionError
 from tourlog.fact_index import ForkedIndex
 from tourlog.facts import Fact, document_facts
 from tourlog.snapshot import Snapshot
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
-from tourlog.storage.overlay import OverlayLog
+from tourlog.storage.overlay import Layer, OverlayLog, layer_of, stacked
 from tourlog.stream import (
     ID_KEY,
     OFFSET_KEY,
@@ -44,16 +46,18 @@ BATCH_BYTES = 1 << 20
 """A batch holds at most so many documents, and is halved while it is larger than so many bytes."""
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
+_UNCHANGED: Any = object()
 
 
 @dataclass(slots=True)
 class Tail:
-    """What a draft adds to one stream."""
+    """What a draft adds to one stream; the first `layered` of the documents are in the draft's layers."""
 
     stream: Stream
     record: StreamRecord
     head: int
     documents: list[Mapping[str, Any]] = field(default_factory=list)
+    layered: int = 0
 
     @property
     def next(self) -> int:
@@ -61,12 +65,34 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True)
+class Created:
+    """In a draft's journal: a stream got a tail."""
+
+    tail: Tail
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """In a draft's journal: a tail of so many documents grew."""
+
+    tail: Tail
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """In a draft's journal: an entity was left in another state than this."""
+
+    key: Any
+    before: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Savepoint:
     """How far a draft was: what to return to when an operation fails half way."""
 
-    counts: dict[Stream, int]
-    entities: dict[Any, tuple[Any, dict[str, Any] | None]]
-    next_stream: int
+    journal: int
+    layers: tuple[Layer, ...]
 
 
 class Draft:
@@ -80,17 +106,20 @@ class Draft:
         self._names: set[str] = set()
         self._entities: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
         self._next_stream = base.log.next_stream()
-        self._view: Snapshot | None = None
+        self._journal: list[Created | Extended | Changed] = []
+        self._layers: tuple[Layer, ...] = ()
+        self._view = base
+        self._longer: dict[Stream, Tail] = {}
+        self._touched: dict[Any, None] = {}
 
     # Ordered documents.
 
-    def append(self, documents: Iterable[Any], names: Sequence[str]) -> None:
-        """Add documents to the streams their key attributes name, in order; all of them or none."""
-        grouped = group_documents(documents, names)
-        for stream, group in grouped:
-            self.tail(stream).documents.extend(group)
-        if grouped:
-            self._view = None
+    def extend(self, stream: Stream, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Add checked documents to the end of their stream."""
+        tail = self.tail(stream)
+        self._journal.append(Extended(tail, len(tail.documents)))
+        tail.documents.extend(documents)
+        self._longer[stream] = tail
 
     def tail(self, stream: Stream) -> Tail:
         """The end of a stream; a stream that does not exist is created with the transaction."""
@@ -100,6 +129,7 @@ class Draft:
             head = 0 if record is None else self.base.log.next_offset(record.id, self.base.t)
             tail = Tail(stream, record or self._new_stream(stream), head)
             self._tails[stream] = self._by_prefix[tail.record.prefix] = tail
+            self._journal.append(Created(tail))
         return tail
 
     def next_offset(self, stream: Stream) -> int:
@@ -108,66 +138,132 @@ class Draft:
         return tail.next if tail is not None else self.base.next_offset(stream)
 
     def _new_stream(self, stream: Stream) -> StreamRecord:
-        log = self.base.log
-        name = stream_name(stream, lambda name: name in self._names or log.stream_by_name(name) is not None)
-        prefix = stream_prefix(
-            log.salt, stream.key, lambda p: p in self._by_prefix or log.stream_by_prefix(p) is not None
-        )
+        name = stream_name(stream, self._is_taken_name)
+        prefix = stream_prefix(self.base.log.salt, stream.key, self._is_taken_prefix)
         self._names.add(name)
         number = self._next_stream
         self._next_stream += 1
         return StreamRecord(number, stream.names, stream.values, stream.key, name, prefix, self.t)
+
+    def _is_taken_name(self, name: str) -> bool:
+        found = self.base.log.stream_by_name(name)
+        return name in self._names or (found is not None and found.t <= self.base.t)
+
+    def _is_taken_prefix(self, prefix: int) -> bool:
+        """Whether ids begin with it: those of a stream, or one that somebody gave an entity beforehand."""
+        found = self.base.log.stream_by_prefix(prefix)
+        if prefix in self._by_prefix or (found is not None and found.t <= self.base.t):
+            return True
+        first = document_id(prefix, 0)
+        return identity(first) in self._entities or self.base.log.entity(ordered_bytes(first), self.base.t) is not None
 
     # Entities.
 
     def state(self, e: Any) -> dict[str, Any] | None:
         """Everything an entity states at this point of the transaction."""
         changed = self._entities.get(identity(e))
-        if changed is not None:
-            return changed[1]
-        return self._state_in_tail(e) or self.base.state(e)
+        return changed[1] if changed is not None else self._state_before(e)
 
-    def _state_in_tail(self, e: Any) -> dict[str, Any] | None:
+    def _state_before(self, e: Any) -> dict[str, Any] | None:
+        """What an entity stated when it was appended, by this transaction or an earlier one, or else before."""
         place = document_place(e)
         tail = self._by_prefix.get(place[0]) if place is not None else None
         if tail is None or place is None or not tail.head <= place[1] < tail.next:
-            return None
+            return self.base.state(e)
         document = tail.documents[place[1] - tail.head]
         return {OFFSET_KEY: place[1], ORDER_KEY: list(tail.stream.names), **plain(dict(document))}
 
     def put(self, e: Any, state: dict[str, Any] | None) -> None:
         """Leave an entity in this state; None retracts it."""
-        self._entities[identity(e)] = (e, state or None)
-        self._view = None
+        key = identity(e)
+        self._refuse_future_id(e)
+        self._journal.append(Changed(key, self._entities.get(key, _UNCHANGED)))
+        self._entities[key] = (e, state or None)
+        self._touched[key] = None
+
+    def _refuse_future_id(self, e: Any) -> None:
+        """The ids of documents still to come are the store's: an entity with one would hide the document."""
+        record = self._stream_of(e)
+        place = document_place(e)
+        if record is not None and place is not None:
+            stream = Stream(record.names, record.values)
+            if place[1] >= self.next_offset(stream):
+                raise TransactionError(
+                    f"{e!r} is the id of a document still to come, number {place[1]} of stream {stream}", operation=e
+                )
+
+    def _stream_of(self, e: Any) -> StreamRecord | None:
+        """The stream whose document an id names."""
+        place = document_place(e)
+        if place is None:
+            return None
+        if place[0] in self._by_prefix:
+            return self._by_prefix[place[0]].record
+        found = self.base.log.stream_by_prefix(place[0])
+        return found if found is not None and found.t <= self.base.t else None
 
     # Savepoints.
 
     def savepoint(self) -> Savepoint:
         """A point to return to."""
-        counts = {stream: len(tail.documents) for stream, tail in self._tails.items()}
-        return Savepoint(counts, dict(self._entities), self._next_stream)
+        self.view()
+        return Savepoint(len(self._journal), self._layers)
 
     def return_to(self, savepoint: Savepoint) -> None:
-        """Undo everything since a savepoint."""
-        for stream, tail in list(self._tails.items()):
-            if stream in savepoint.counts:
-                del tail.documents[savepoint.counts[stream] :]
-            else:
-                del self._tails[stream], self._by_prefix[tail.record.prefix]
-                self._names.discard(tail.record.name)
-        self._entities = dict(savepoint.entities)
-        self._next_stream = savepoint.next_stream
-        self._view = None
+        """Undo everything since a savepoint. What came before it is in its layers."""
+        while len(self._journal) > savepoint.journal:
+            self._undo(self._journal.pop())
+        self._longer.clear()
+        self._touched.clear()
+        self._layers = savepoint.layers
+        self._view = self._overlaid()
+
+    def _undo(self, step: Created | Extended | Changed) -> None:
+        match step:
+            case Created(tail):
+                del self._tails[tail.stream], self._by_prefix[tail.record.prefix]
+                if tail.record.t == self.t:
+                    self._names.discard(tail.record.name)
+                    self._next_stream -= 1
+            case Extended(tail, count):
+                del tail.documents[count:]
+                tail.layered = min(tail.layered, count)
+            case Changed(key, before):
+                if before is _UNCHANGED:
+                    del self._entities[key]
+                else:
+                    self._entities[key] = before
 
     # Results.
 
     def view(self) -> Snapshot:
         """The database as it would be after the transaction so far; does not change when the draft goes on."""
-        if self._view is None:
-            commit = self.prepare()
-            log = OverlayLog(self.base.log, self.base.t, commit)
-            self._view = Snapshot(log, ForkedIndex(self.base.index, self.base.t, log), self.t)
+        if self._longer or self._touched:
+            self._layers = stacked(self._layers, layer_of(self._latest()))
+            self._longer.clear()
+            self._touched.clear()
+            self._view = self._overlaid()
         return self._view
+
+    def _latest(self) -> Commit:
+        """What came since the last view, as a transaction of its own."""
+        tails = list(self._longer.values())
+        batches = [batch for tail in tails for batch in self._batches(tail, tail.layered)]
+        created = tuple(tail.record for tail in tails if tail.record.t == self.t and not tail.layered)
+        for tail in tails:
+            tail.layered = len(tail.documents)
+        return self._commit(created, batches, [self._entities[key] for key in self._touched])
+
+    def _overlaid(self) -> Snapshot:
+        """The base with the layers on top. Overlays do not lie on each other without need."""
+        if not self._layers:
+            return self.base
+        log, index = self.base.log, self.base.index
+        if isinstance(log, OverlayLog) and isinstance(index, ForkedIndex) and log.head().t == self.base.t:
+            over = OverlayLog(log.base, log.base_t, reduce(stacked, self._layers, log.layers))
+            return Snapshot(over, ForkedIndex(index.base, log.base_t, over), self.t)
+        over = OverlayLog(log, self.base.t, self._layers)
+        return Snapshot(over, ForkedIndex(index, self.base.t, over), self.t)
 
     def is_empty(self) -> bool:
         """Whether committing would change nothing."""
@@ -176,50 +272,52 @@ class Draft:
     def prepare(self, tx_id: str | None = None) -> Commit:
         """The transaction as a storage backend takes it."""
         tails = sorted((tail for tail in self._tails.values() if tail.documents), key=lambda tail: tail.record.id)
-        changed = list(self._changed())
+        batches = [batch for tail in tails for batch in self._batches(tail, 0)]
+        created = tuple(tail.record for tail in tails if tail.record.t == self.t)
+        heads = tuple((tail.record.id, tail.head) for tail in tails)
+        return self._commit(created, batches, list(self._changed()), heads, tx_id)
+
+    def _commit(
+        self,
+        created: tuple[StreamRecord, ...],
+        batches: list[Batch],
+        changed: list[tuple[Any, dict[str, Any] | None]],
+        heads: tuple[tuple[int, int], ...] = (),
+        tx_id: str | None = None,
+    ) -> Commit:
+        states = [
+            Batch(self.t, 0, start, len(part), encode([[e, state] for e, state in part]))
+            for start in range(0, len(changed), BATCH_DOCUMENTS)
+            for part in [changed[start : start + BATCH_DOCUMENTS]]
+        ]
+        instant = max(time.time_ns() // 1000, self.base.log.head().instant + 1)
+        transaction = Transaction(self.t, instant, tx_id)
         entities = tuple(self._record(e, state) for e, state in changed)
-        batches = [batch for tail in tails for batch in self._batches(tail)]
-        for start in range(0, len(changed), BATCH_DOCUMENTS):
-            part = [[e, state] for e, state in changed[start : start + BATCH_DOCUMENTS]]
-            batches.append(Batch(self.t, 0, start, len(part), encode(part)))
-        last = self.base.log.head().instant
-        instant = max(time.time_ns() // 1000, last + 1)
-        return Commit(
-            Transaction(self.t, instant, tx_id),
-            tuple(tail.record for tail in tails if tail.record.t == self.t),
-            tuple((tail.record.id, tail.head) for tail in tails),
-            tuple(batches),
-            entities,
-        )
+        return Commit(transaction, created, heads, (*batches, *states), entities)
 
     def offsets(self, since: Savepoint | None = None) -> dict[Stream, range]:
         """The offsets appended to each stream."""
-        counts = since.counts if since is not None else {}
-        return {
-            stream: range(tail.head + counts.get(stream, 0), tail.next)
-            for stream, tail in self._tails.items()
-            if len(tail.documents) > counts.get(stream, 0)
-        }
+        found: dict[Stream, range] = {}
+        for step in self._journal[since.journal if since is not None else 0 :]:
+            if isinstance(step, Extended) and step.tail.stream not in found:
+                found[step.tail.stream] = range(step.tail.head + step.count, step.tail.next)
+        return found
 
     def _changed(self) -> Iterator[tuple[Any, dict[str, Any] | None]]:
+        """The entities that the transaction leaves otherwise than it found or appended them."""
         for e, state in self._entities.values():
-            before = self._state_in_tail(e) or self.base.state(e)
+            before = self._state_before(e)
             if identity(before or {}) != identity(state or {}) or _typed(before or {}) != _typed(state or {}):
                 yield e, state
 
     def _record(self, e: Any, state: dict[str, Any] | None) -> EntityRecord:
-        place = document_place(e)
-        stream = None
-        if place is not None:
-            tail = self._by_prefix.get(place[0])
-            stream = tail.record if tail is not None else self.base.log.stream_by_prefix(place[0])
-        key = ordered_bytes(e)
+        key, stream, place = ordered_bytes(e), self._stream_of(e), document_place(e)
         if stream is None or place is None:
             return EntityRecord(key, self.t, encode(state))
         return EntityRecord(key, self.t, encode(state), stream.id, place[1])
 
-    def _batches(self, tail: Tail) -> Iterator[Batch]:
-        for start in range(0, len(tail.documents), BATCH_DOCUMENTS):
+    def _batches(self, tail: Tail, skip: int) -> Iterator[Batch]:
+        for start in range(skip, len(tail.documents), BATCH_DOCUMENTS):
             group = tail.documents[start : start + BATCH_DOCUMENTS]
             yield from self._capped(tail.record.id, tail.head + start, group)
 
@@ -233,21 +331,26 @@ class Draft:
             yield Batch(self.t, stream, first, len(documents), body)
 
 
-def facts_between(before: Snapshot, after: Snapshot) -> Iterator[Fact]:
-    """The facts the transactions after one position and up to another added and retracted, off the log."""
-    for batch in after.log.tail(before.t, after.t):
-        if batch.stream:
-            record = after.log.stream_by_id(batch.stream)
-            assert record is not None, "a batch's stream exists"
+def facts_between(before: Snapshot, after: Snapshot, base_t: int) -> Iterator[Fact]:
+    """The facts that one transaction, or a part of it, added and retracted: what holds after it and did not
+    before. Both see the log up to `base_t`, where the transaction began."""
+    changed: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
+    for batch in after.log.tail(base_t, after.t):
+        if not batch.stream:
+            changed.update((identity(e), (e, state)) for e, state in decode(batch.body))
+    for batch in after.log.tail(base_t, after.t):
+        record = after.log.stream_by_id(batch.stream) if batch.stream else None
+        if record is not None:
+            known = before.log.next_offset(record.id, before.t) if before.log.stream_by_id(record.id) else 0
             for offset, document in enumerate(decode_documents(batch.body), batch.first):
                 e = document_id(record.prefix, offset)
-                for a, v in document_facts({OFFSET_KEY: offset, **document}):
-                    yield Fact(e, a, v, batch.t)
-        else:
-            for e, state in decode(batch.body):
-                old, new = _keyed(before.state(e)), _keyed(state)
-                yield from (Fact(e, a, v, batch.t, False) for key, (a, v) in old.items() if key not in new)
-                yield from (Fact(e, a, v, batch.t) for key, (a, v) in new.items() if key not in old)
+                if offset >= known and e not in changed:
+                    for a, v in document_facts({OFFSET_KEY: offset, **document}):
+                        yield Fact(e, a, v, batch.t)
+    for e, state in changed.values():
+        old, new = _keyed(before.state(e)), _keyed(state)
+        yield from (Fact(e, a, v, after.t, False) for key, (a, v) in old.items() if key not in new)
+        yield from (Fact(e, a, v, after.t) for key, (a, v) in new.items() if key not in old)
 
 
 def _keyed(state: Mapping[str, Any] | None) -> dict[Any, tuple[str, Any]]:
@@ -261,20 +364,28 @@ def _typed(state: Mapping[str, Any]) -> bytes:
 
 def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, list[dict[str, Any]]]]:
     """Checked documents by stream, streams in order of first appearance."""
-    check_names(names)
-    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
-        raise ArgumentError(f"expected a list of documents, got {type(documents).__name__}", argument="documents")
     groups: dict[Any, tuple[Stream, list[dict[str, Any]]]] = {}
-    names = tuple(names)
-    for number, document in enumerate(documents):
-        check_document(document, names, number)
-        values = tuple(document[name] for name in names)
-        key = identity(values)
-        found = groups.get(key)
+    for stream_key, values, document in _keyed_documents(documents, names):
+        found = groups.get(stream_key)
         if found is None:
-            found = groups[key] = (Stream(names, tuple(map(plain, values))), [])
+            found = groups[stream_key] = (Stream(tuple(names), values), [])
         found[1].append(document)
     return list(groups.values())
+
+
+def _keyed_documents(documents: Any, names: Sequence[str]) -> Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
+    """Checked documents, each with its key's values and what stands for them in dicts."""
+    check_names(names)
+    for number, document in enumerate(listed(documents)):
+        values = check_document(document, names, number)
+        yield identity(values), values, document
+
+
+def listed(documents: Any) -> list[Any]:
+    """Documents given as any iterable but a text or a dict, which somebody forgot to put in a list."""
+    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
+        raise ArgumentError(f"expected a list of documents, got {type(documents).__name__}", argument="documents")
+    return list(documents)
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -290,47 +401,45 @@ def check_names(names: Sequence[str]) -> None:
         raise ArgumentError(f"expected distinct key attributes, got {', '.join(names)}", argument="key")
 
 
-def check_document(document: Any, names: Sequence[str], number: int) -> None:
-    """Raise `DocumentError` unless the document can be appended under these key attributes."""
+def check_document(document: Any, names: Sequence[str], number: int) -> tuple[Any, ...]:
+    """The values of a document's key attributes; `DocumentError` unless it can be appended under them."""
     where = f"documents[{number}]"
     check(document, where=where)
     for key in document:
         if key == OFFSET_KEY or key.startswith(SYSTEM_PREFIX):
             raise DocumentError(f"{where} has {key!r}, which the store adds itself", path=key, where=where)
-    for name in names:
-        value = document.get(name)
-        if value is None:
-            problem = "has None in" if name in document else "lacks"
-            raise DocumentError(f"{where} {problem} the key attribute {name!r}", path=name, where=where)
-        if type(value) in _CONTAINERS:
-            raise DocumentError(
-                f"{where} has a {type(value).__name__} in the key attribute {name!r}, expected a scalar",
-                path=name,
-                where=where,
-                value=value,
-            )
+    return tuple([key_value(document, name, where) for name in names])
+
+
+def key_value(document: Mapping[str, Any], name: str, where: str) -> Any:
+    """What a document (or a key given as one) has in a key attribute; `DocumentError` if no scalar is there."""
+    value = document.get(name)
+    if isinstance(value, Enum):
+        value = plain(value)
+    if value is None:
+        problem = "has None in" if name in document else "lacks"
+        raise DocumentError(f"{where} {problem} the key attribute {name!r}", path=name, where=where)
+    if type(value) in _CONTAINERS:
+        raise DocumentError(
+            f"{where} has a {type(value).__name__} in the key attribute {name!r}, expected a scalar",
+            path=name,
+            where=where,
+            value=value,
+        )
+    return value
 
 
 def ordered_documents(base: Snapshot, documents: Any, names: Sequence[str]) -> list[dict[str, Any]]:
     """The documents with the ids and offsets they would take next, in the order given."""
-    documents = documents if isinstance(documents, list) else _listed(documents)
     draft = Draft(base)
-    draft.append(documents, names)
-    counters: dict[Stream, int] = {}
+    ends: dict[Any, tuple[int, Iterator[int]]] = {}
     result = []
-    for document in documents:
-        stream = Stream(tuple(names), tuple(plain(document[name]) for name in names))
-        tail = draft.tail(stream)
-        offset = counters.get(stream, tail.head)
-        counters[stream] = offset + 1
-        e: UUID = document_id(tail.record.prefix, offset)
-        result.append({ID_KEY: e, OFFSET_KEY: offset, ORDER_KEY: list(names), **document})
+    for stream_key, values, document in _keyed_documents(documents, names):
+        if stream_key not in ends:
+            tail = draft.tail(Stream(tuple(names), values))
+            ends[stream_key] = (tail.record.prefix, count(tail.head))
+        prefix, offsets = ends[stream_key]
+        offset = next(offsets)
+        own = {ID_KEY: document_id(prefix, offset), OFFSET_KEY: offset, ORDER_KEY: list(names)}
+        result.append({**own, **plain(document)})
     return result
-
-
-def _listed(documents: Any) -> Any:
-    return (
-        list(documents)
-        if isinstance(documents, Iterable) and not isinstance(documents, str | bytes | Mapping)
-        else documents
-    )

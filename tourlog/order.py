@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tourlog.database import Database
+from tourlog.database import Database, check_database
 from tourlog.draft import ordered_documents
 from tourlog.errors import ArgumentError
 from tourlog.stream import ID_KEY, OFFSET_KEY
@@ -21,8 +21,7 @@ def append(db: Database, documents: Iterable[Mapping[str, Any]], *keys: str) -> 
     >>> [data["offset"] for data in append(tourlog.connect().db(), [{"k": 1}, {"k": 1}, {"k": 2}], "k")]
     [0, 1, 0]
     """
-    if not isinstance(db, Database):
-        raise ArgumentError(f"expected a Database, got {type(db).__name__}", argument="db")
+    check_database(db)
     return ordered_documents(db.snapshot, documents, keys)
 
 

@@ -5,13 +5,13 @@ Operations apply in the order given, each seeing the ones before it. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from tourlog.draft import Draft, check_document, check_names
-from tourlog.errors import ConflictError, TransactionError
+from tourlog.errors import ConflictError, DocumentError, TransactionError
 from tourlog.facts import elements
 from tourlog.snapshot import Snapshot
 from tourlog.stream import ID_KEY, OFFSET_KEY, OFFSET_METADATA, ORDER_KEY, SYSTEM_PREFIX, Stream, document_id
@@ -53,7 +53,7 @@ def apply(draft: Draft, tx_data: Any, view: View, depth: int = 0) -> None:
     """
     if depth > _MOST_CALLS:
         raise TransactionError(f"transaction functions return each other more than {_MOST_CALLS} deep")
-    for number, operation in enumerate(_operations(tx_data)):
+    for number, operation in enumerate(operations(tx_data)):
         if isinstance(operation, Mapping):
             _document(draft, operation, number)
         elif isinstance(operation, Call):
@@ -63,18 +63,24 @@ def apply(draft: Draft, tx_data: Any, view: View, depth: int = 0) -> None:
             _single(draft, operation, number)
 
 
-def _operations(tx_data: Any) -> Iterator[Any]:
-    if isinstance(tx_data, str | bytes | Mapping | Call) or not isinstance(tx_data, Iterable):
+def operations(tx_data: Any) -> list[Any]:
+    """Transaction data given as any iterable but a text, or one operation that somebody forgot to put in a list."""
+    single = isinstance(tx_data, tuple) and bool(tx_data) and isinstance(tx_data[0], str)
+    if single or isinstance(tx_data, str | bytes | Mapping | Call) or not isinstance(tx_data, Iterable):
         raise TransactionError(
             f"expected a list of documents and operations, got {type(tx_data).__name__}", operation=tx_data
         )
-    return iter(tx_data)
+    return list(tx_data)
 
 
 # Documents.
 
 
 def _document(draft: Draft, document: Mapping[str, Any], number: int) -> None:
+    if type(document) is not dict:
+        raise DocumentError(
+            f"expected a dict, got {type(document).__name__}, in tx_data[{number}]", path="", value=document
+        )
     if ORDER_KEY in document:
         _ordered(draft, document, number)
         return
@@ -98,23 +104,25 @@ def _ordered(draft: Draft, document: Mapping[str, Any], number: int) -> None:
         )
     check_names(names)
     own = {key: value for key, value in document.items() if key not in (ID_KEY, OFFSET_KEY, ORDER_KEY)}
-    check_document(own, names, number)
-    stream = Stream(tuple(names), tuple(plain(own[name]) for name in names))
+    stream = Stream(tuple(names), check_document(own, names, number))
     tail = draft.tail(stream)
-    if document.get(OFFSET_KEY) != tail.next:
+    offset = document.get(OFFSET_KEY)
+    if type(offset) is not int:
+        raise TransactionError(f"tx_data[{number}] has no offset as `append` gives it: {offset!r}", operation=document)
+    if offset != tail.next:
         raise ConflictError(
-            f"stream {stream} is at offset {tail.next}, not at {document.get(OFFSET_KEY)!r}: the documents were "
+            f"stream {stream} is at offset {tail.next}, not at {offset}: the documents were "
             "prepared for another position; use call(append, …), which runs on the newest database",
             stream=stream,
-            expected=document.get(OFFSET_KEY),
+            expected=offset,
             actual=tail.next,
         )
-    if document.get(ID_KEY) != document_id(tail.record.prefix, tail.next):
+    if type(document.get(ID_KEY)) is not UUID or document[ID_KEY] != document_id(tail.record.prefix, offset):
         raise TransactionError(
             f"tx_data[{number}] has a db/id that `append` did not give it: {document.get(ID_KEY)!r}",
             operation=document,
         )
-    draft.append([own], names)
+    draft.extend(stream, [plain(own)])
 
 
 def _entity_id(e: Any, number: int) -> Any:
