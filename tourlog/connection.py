@@ -140,7 +140,7 @@ class Connection:
             _check_expected(draft, expect, [stream for stream, _ in grouped], key)
             _check_conditions(draft, unless, only_if)
             for stream, group in grouped:
-                draft.extend(stream, group)
+                draft.extend(draft.tail(stream), group)
 
         return self._write(change, tx_id)
 

@@ -109,17 +109,16 @@ class Draft:
         self._journal: list[Created | Extended | Changed] = []
         self._layers: tuple[Layer, ...] = ()
         self._view = base
-        self._longer: dict[Stream, Tail] = {}
+        self._longer: dict[int, Tail] = {}
         self._touched: dict[Any, None] = {}
 
     # Ordered documents.
 
-    def extend(self, stream: Stream, documents: Sequence[Mapping[str, Any]]) -> None:
+    def extend(self, tail: Tail, documents: Sequence[Mapping[str, Any]]) -> None:
         """Add checked documents to the end of their stream."""
-        tail = self.tail(stream)
         self._journal.append(Extended(tail, len(tail.documents)))
         tail.documents.extend(documents)
-        self._longer[stream] = tail
+        self._longer[tail.record.id] = tail
 
     def tail(self, stream: Stream) -> Tail:
         """The end of a stream; a stream that does not exist is created with the transaction."""

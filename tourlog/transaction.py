@@ -122,7 +122,7 @@ def _ordered(draft: Draft, document: Mapping[str, Any], number: int) -> None:
             f"tx_data[{number}] has a db/id that `append` did not give it: {document.get(ID_KEY)!r}",
             operation=document,
         )
-    draft.extend(stream, [plain(own)])
+    draft.extend(tail, [plain(own)])
 
 
 def _entity_id(e: Any, number: int) -> Any:
