@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,6 @@ from tourlog.database import Database, TxReport
 from tourlog.draft import Draft, Savepoint, check_names, facts_between, group_documents, listed
 from tourlog.errors import ArgumentError, ConditionError, ConflictError, TransactionError
 from tourlog.fact_index import FactIndex
-from tourlog.query.rows import Rows
 from tourlog.query.run import explain_query, run_query
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
@@ -294,14 +293,12 @@ def _check_conditions(draft: Draft, unless: Any, only_if: Any) -> None:
 
 
 def _has_answer(snapshot: Snapshot, condition: Any) -> bool:
+    """Whether a query has an answer: a row, however `:find` would have it shown, be it that of a None."""
     query, *inputs = condition if isinstance(condition, tuple) else (condition,)
-    answer = run_query(query, [snapshot, *inputs])
-    if answer is None:
-        return False
-    if isinstance(answer, Rows):
-        return len(answer) > 0
-    # An empty list is a collection without answers, unless it is a value.
-    return answer != [] or explain_query(query, [snapshot, *inputs]).query.find.shape == "scalar"
+    sources = [snapshot, *inputs]
+    parsed = explain_query(query, sources).query
+    rows = run_query(replace(parsed, find=replace(parsed.find, shape="relation")), sources)
+    return len(rows) > 0
 
 
 def _check_expected(
