@@ -508,10 +508,10 @@ def test_readers_are_right_while_another_thread_extends_the_index(conn: Connecti
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=read) for _ in range(3)]
+    threads = [threading.Thread(target=read) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for n in range(1, 150):
+    for n in range(1, 80):
         conn.transact([{"db/id": "counter", "n": n}, {"db/id": n, "seen": True}])
     done.set()
     for thread in threads:
@@ -520,17 +520,17 @@ def test_readers_are_right_while_another_thread_extends_the_index(conn: Connecti
 
 
 def test_loading_the_changes_of_one_entity_costs_about_what_those_of_many_cost() -> None:
-    """Were each change compared with all of the entity's past, this would take a hundred times as long."""
+    """Were each change compared with all of the entity's past, this would take ten times as long."""
     conn = tourlog.connect()
-    for n in range(8000):
+    for n in range(12000):
         conn.transact([{"db/id": n, "many": n}, {"db/id": "x", "one": n}])
     times = {}
     for attribute in ("many", "one"):
         start = time.process_time()
         conn.db().snapshot.load([attribute])
         times[attribute] = time.process_time() - start
-    assert values(conn.db(), "one") == [7999]
-    assert times["one"] < 10 * times["many"]
+    assert values(conn.db(), "one") == [11999]
+    assert times["one"] < 4 * times["many"]
 
 
 def test_a_store_read_by_one_attribute_after_another_agrees_with_itself(conn: Connection) -> None:
