@@ -12,8 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from tourlog.database import Database, TxReport
-from tourlog.draft import Draft, Savepoint, check_names, facts_between, group_documents, listed
-from tourlog.errors import ArgumentError, ConditionError, ConflictError, TransactionError
+from tourlog.draft import Draft, Savepoint, check_names, checked_stream, facts_between, group_documents, listed
+from tourlog.errors import ArgumentError, ConditionError, ConflictError, TransactionError, shown
 from tourlog.fact_index import FactIndex
 from tourlog.query.run import explain_query, run_query
 from tourlog.snapshot import Snapshot
@@ -49,12 +49,12 @@ def connect(
     """
     name = None if path is None else _path(path)
     if type(read_only) is not bool:
-        raise ArgumentError(f"expected True or False for read_only, got {read_only!r}", argument="read_only")
+        raise ArgumentError(f"expected True or False for read_only, got {shown(read_only)}", argument="read_only")
     if name is None and read_only:
         raise ArgumentError("a store in memory starts empty and cannot be read_only", argument="read_only")
     if type(durability) is not str or durability not in DURABILITIES:
         raise ArgumentError(
-            f"expected a durability among {', '.join(DURABILITIES)}, got {durability!r}",
+            f"expected a durability among {', '.join(DURABILITIES)}, got {shown(durability)}",
             argument="durability",
         )
     return Connection(open_log(name, durability=durability, read_only=read_only))
@@ -63,13 +63,13 @@ def connect(
 def check_connection(conn: object) -> None:
     """Raise `ArgumentError` unless this is a connection."""
     if not isinstance(conn, Connection):
-        raise ArgumentError(f"expected a Connection, such as tourlog.connect(), got {conn!r}", argument="conn")
+        raise ArgumentError(f"expected a Connection, such as tourlog.connect(), got {shown(conn)}", argument="conn")
 
 
 def _path(path: Any) -> str:
     name = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if type(name) is not str or not name or "\0" in name:
-        raise ArgumentError(f"expected a path or None, got {path!r}", argument="path")
+        raise ArgumentError(f"expected a path or None, got {shown(path)}", argument="path")
     return name
 
 
@@ -166,7 +166,7 @@ class Connection:
         <TxReport t=1 k=a: 0…0, k=b: 0…0>
         """
         if not callable(work):
-            raise ArgumentError(f"expected a function to run, got {work!r}", argument="work")
+            raise ArgumentError(f"expected a function to run, got {shown(work)}", argument="work")
         name, block = _tx_id(tx_id), self._block
         if block is not None:
             _refuse_id_inside(tx_id)
@@ -294,6 +294,8 @@ def _check_conditions(draft: Draft, unless: Any, only_if: Any) -> None:
 
 def _has_answer(snapshot: Snapshot, condition: Any) -> bool:
     """Whether a query has an answer: a row, however `:find` would have it shown, be it that of a None."""
+    if condition == ():
+        raise ArgumentError("expected a query, or a tuple of a query and its inputs, got ()", argument="condition")
     query, *inputs = condition if isinstance(condition, tuple) else (condition,)
     sources = [snapshot, *inputs]
     parsed = explain_query(query, sources).query
@@ -312,16 +314,16 @@ def _check_expected(
         wanted = {streams[0]: expect}
     else:
         raise ArgumentError(
-            f"expect={expect!r} needs documents of one stream, got {len(streams)}; give a mapping from streams",
+            f"expect={shown(expect)} needs documents of one stream, got {len(streams)}; give a mapping from streams",
             argument="expect",
         )
     for stream, offset in wanted.items():
         if type(offset) is not int or offset < 0:
-            raise ArgumentError(f"expected a next offset for {stream}, got {offset!r}", argument="expect")
+            raise ArgumentError(f"expected a next offset for {stream}, got {shown(offset)}", argument="expect")
         actual = draft.next_offset(stream)
         if actual != offset:
             raise ConflictError(
-                f"expected stream {stream} at offset {offset}, it is at {actual}",
+                f"expected stream {stream} at offset {shown(offset)}, it is at {actual}",
                 stream=stream,
                 expected=offset,
                 actual=actual,
@@ -330,13 +332,13 @@ def _check_expected(
 
 def _stream(given: Any, key: tuple[str, ...]) -> Stream:
     if isinstance(given, Stream):
-        return given
+        return checked_stream(given.names, given.values, "expect")
     values = given if isinstance(given, tuple) else (given,)
     if len(values) != len(key):
         raise ArgumentError(
-            f"expected {len(key)} values ({', '.join(key)}) in expect, got {given!r}", argument="expect"
+            f"expected {len(key)} values ({', '.join(key)}) in expect, got {shown(given)}", argument="expect"
         )
-    return Stream(key, tuple(plain(value) for value in values))
+    return checked_stream(key, values, "expect")
 
 
 def _tx_id(tx_id: Any) -> str | None:
@@ -344,4 +346,4 @@ def _tx_id(tx_id: Any) -> str | None:
         return tx_id
     if type(tx_id) is UUID:
         return str(tx_id)
-    raise ArgumentError(f"expected a non-empty string or a UUID as tx_id, got {tx_id!r}", argument="tx_id")
+    raise ArgumentError(f"expected a non-empty string or a UUID as tx_id, got {shown(tx_id)}", argument="tx_id")

@@ -9,8 +9,8 @@ from functools import cached_property
 from itertools import permutations
 from typing import Any
 
-from tourlog.draft import Draft, check_names, facts_between, key_value
-from tourlog.errors import ArgumentError
+from tourlog.draft import Draft, checked_stream, facts_between
+from tourlog.errors import ArgumentError, shown
 from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
 from tourlog.pull import pull
@@ -82,7 +82,7 @@ class Database:
     def pull_many(self, pattern: Any, eids: Iterable[Any]) -> list[dict[str, Any] | None]:
         """`pull` for each of several entities, in their order."""
         if isinstance(eids, str | bytes | Mapping) or not isinstance(eids, Iterable):
-            raise ArgumentError(f"expected a list of entity ids, got {eids!r}", argument="eids")
+            raise ArgumentError(f"expected a list of entity ids, got {shown(eids)}", argument="eids")
         parsed = parse_pull(pattern)
         return [pull(self.snapshot, parsed, _entity_id(eid)) for eid in eids]
 
@@ -97,7 +97,7 @@ class Database:
         """The facts that have this entity, attribute and value; None for any. A history tells retractions
         by `added`."""
         if a is not None and type(a) is not str:
-            raise ArgumentError(f"expected the name of an attribute or None, got {a!r}", argument="a")
+            raise ArgumentError(f"expected the name of an attribute or None, got {shown(a)}", argument="a")
         entity = ANY if e is None else _entity_id(e)
         return self.snapshot.facts(entity, ANY if a is None else a, ANY if v is None else plain(v))
 
@@ -116,13 +116,13 @@ class Database:
         """The stream a key names: with its names in the order given if there is such a stream, else in any
         order in which there is one."""
         if isinstance(key, Stream):
-            return key
+            return checked_stream(key.names, key.values, "the key")
         if not isinstance(key, Mapping) or not key:
             raise ArgumentError(
-                f'expected a key such as {{"topic": "foo", "partition": 1}}, got {key!r}', argument="key"
+                f'expected a key such as {{"topic": "foo", "partition": 1}}, got {shown(key)}', argument="key"
             )
-        check_names(tuple(key))
-        items = [(name, key_value(key, name, "the key")) for name in key]
+        given = checked_stream(tuple(key), tuple(key.values()), "the key")
+        items = list(zip(given.names, given.values, strict=True))
         orders = permutations(items) if len(items) <= _MOST_KEY_ATTRIBUTES else iter([tuple(items)])
         streams = [Stream(tuple(n for n, _ in order), tuple(v for _, v in order)) for order in orders]
         return next((s for s in streams if self.snapshot.find_stream(s) is not None), streams[0])
@@ -161,7 +161,7 @@ class Database:
         if isinstance(t, datetime):
             offset = t.utcoffset()
             if offset is None:
-                raise ArgumentError(f"expected a datetime with a time zone, got {t!r}", argument="t")
+                raise ArgumentError(f"expected a datetime with a time zone, got {shown(t)}", argument="t")
             since_epoch = t.replace(tzinfo=None) - EPOCH.replace(tzinfo=None)
             return self.snapshot.log.position_at((since_epoch - offset) // _MICROSECOND)
         return whole_number("t", t)
@@ -209,20 +209,20 @@ def _unwrapped(given: Any) -> Any:
 
 def _entity_id(eid: Any) -> Any:
     if eid is None or isinstance(eid, _CONTAINERS):
-        raise ArgumentError(f"expected the id of an entity, a scalar, got {eid!r}", argument="eid")
+        raise ArgumentError(f"expected the id of an entity, a scalar, got {shown(eid)}", argument="eid")
     return plain(eid, ID_KEY)
 
 
 def check_database(db: object) -> None:
     """Raise `ArgumentError` unless this is a database value."""
     if not isinstance(db, Database):
-        raise ArgumentError(f"expected a Database, such as conn.db(), got {db!r}", argument="db")
+        raise ArgumentError(f"expected a Database, such as conn.db(), got {shown(db)}", argument="db")
 
 
 def whole_number(name: str, value: Any) -> int:
     """An offset or a position, at most what a store can hold; `ArgumentError` for what is none."""
     if type(value) is not int or value < 0:
-        raise ArgumentError(f"expected {name} to be a whole number from 0, got {value!r}", argument=name)
+        raise ArgumentError(f"expected {name} to be a whole number from 0, got {shown(value)}", argument=name)
     return min(value, EVERYTHING)
 
 

@@ -13,7 +13,7 @@ from functools import reduce
 from itertools import count
 from typing import Any
 
-from tourlog.errors import ArgumentError, DocumentError, TransactionError
+from tourlog.errors import ArgumentError, DocumentError, TransactionError, shown
 from tourlog.fact_index import ForkedIndex
 from tourlog.facts import Fact, document_facts
 from tourlog.snapshot import Snapshot
@@ -188,7 +188,8 @@ class Draft:
             stream = Stream(record.names, record.values)
             if place[1] >= self.next_offset(stream):
                 raise TransactionError(
-                    f"{e!r} is the id of a document still to come, number {place[1]} of stream {stream}", operation=e
+                    f"{shown(e)} is the id of a document still to come, number {place[1]} of stream {stream}",
+                    operation=e,
                 )
 
     def _stream_of(self, e: Any) -> StreamRecord | None:
@@ -393,9 +394,9 @@ def check_names(names: Sequence[str]) -> None:
         raise ArgumentError("expected the name of at least one key attribute, got none", argument="key")
     for name in names:
         if type(name) is not str:
-            raise ArgumentError(f"expected the names of key attributes, got {name!r}", argument="key")
+            raise ArgumentError(f"expected the names of key attributes, got {shown(name)}", argument="key")
         if name == OFFSET_KEY or name.startswith(SYSTEM_PREFIX):
-            raise ArgumentError(f"{name!r} is the store's own and cannot be a key attribute", argument="key")
+            raise ArgumentError(f"{shown(name)} is the store's own and cannot be a key attribute", argument="key")
     if len(set(names)) != len(names):
         raise ArgumentError(f"expected distinct key attributes, got {', '.join(names)}", argument="key")
 
@@ -406,21 +407,27 @@ def check_document(document: Any, names: Sequence[str], number: int) -> tuple[An
     check(document, where=where)
     for key in document:
         if key == OFFSET_KEY or key.startswith(SYSTEM_PREFIX):
-            raise DocumentError(f"{where} has {key!r}, which the store adds itself", path=key, where=where)
-    return tuple([key_value(document, name, where) for name in names])
+            raise DocumentError(f"{where} has {shown(key)}, which the store adds itself", path=key, where=where)
+    return tuple([_key_value(document, name, where) for name in names])
 
 
-def key_value(document: Mapping[str, Any], name: str, where: str) -> Any:
-    """What a document (or a key given as one) has in a key attribute; `DocumentError` if no scalar is there."""
+def checked_stream(names: tuple[str, ...], values: tuple[Any, ...], where: str) -> Stream:
+    """The stream of these names and values; `ArgumentError` or `DocumentError` if there can be none."""
+    check_names(names)
+    given = {name: plain(value, name) for name, value in zip(names, values, strict=True)}
+    return Stream(names, tuple([_key_value(given, name, where) for name in names]))
+
+
+def _key_value(document: Mapping[str, Any], name: str, where: str) -> Any:
     value = document.get(name)
     if isinstance(value, Enum):
         value = plain(value)
     if value is None:
         problem = "has None in" if name in document else "lacks"
-        raise DocumentError(f"{where} {problem} the key attribute {name!r}", path=name, where=where)
+        raise DocumentError(f"{where} {problem} the key attribute {shown(name)}", path=name, where=where)
     if type(value) in _CONTAINERS:
         raise DocumentError(
-            f"{where} has a {type(value).__name__} in the key attribute {name!r}, expected a scalar",
+            f"{where} has a {type(value).__name__} in the key attribute {shown(name)}, expected a scalar",
             path=name,
             where=where,
             value=value,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from tourlog.connection import Connection, check_connection
 from tourlog.database import Database, TxReport, check_database
-from tourlog.errors import ArgumentError
+from tourlog.errors import ArgumentError, shown
 from tourlog.stream import ID_KEY, OFFSET_KEY
 
 State = TypeVar("State")
@@ -51,7 +51,7 @@ def hydrate(
     5
     """
     if not callable(apply):
-        raise ArgumentError(f"expected a function of a state and an event, got {apply!r}", argument="apply")
+        raise ArgumentError(f"expected a function of a state and an event, got {shown(apply)}", argument="apply")
     state = initial
     for event in get_events_for_aggregate(db, aggregate_id, key=key):
         state = apply(state, event)

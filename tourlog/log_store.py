@@ -9,7 +9,7 @@ from uuid import UUID
 from tourlog.connection import Connection, check_connection
 from tourlog.database import Database, TxReport, check_database, whole_number
 from tourlog.draft import listed
-from tourlog.errors import ArgumentError
+from tourlog.errors import ArgumentError, shown
 from tourlog.event_store import AGGREGATE_ID, save_events
 from tourlog.stream import ID_KEY
 
@@ -37,7 +37,9 @@ def event_to_record(topic: Any, partition: Any, key: str, event: Mapping[str, An
     {'topic': 't', 'partition': 1, 'key': 'a', 'value': {'aggregate-id': 'a', 'type': 'made'}}
     """
     if not isinstance(event, Mapping):
-        raise ArgumentError(f"expected an event as a dict, got {event!r}", argument="event")
+        raise ArgumentError(f"expected an event as a dict, got {shown(event)}", argument="event")
+    if type(key) is not str:
+        raise ArgumentError(f"expected the name of the attribute that is the key, got {shown(key)}", argument="key")
     return {"topic": topic, "partition": partition, "key": event.get(key), "value": dict(event)}
 
 

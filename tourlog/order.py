@@ -7,7 +7,7 @@ from typing import Any
 
 from tourlog.database import Database, check_database
 from tourlog.draft import ordered_documents
-from tourlog.errors import ArgumentError
+from tourlog.errors import ArgumentError, shown
 from tourlog.stream import ID_KEY, OFFSET_KEY
 
 
@@ -31,9 +31,11 @@ def post_query_transform(rows: Iterable[Any]) -> list[dict[str, Any]]:
     >>> post_query_transform([({"db/id": 7, "offset": 1, "n": 2},), ({"db/id": 8, "offset": 0, "n": 1},)])
     [{'offset': 0, 'n': 1}, {'offset': 1, 'n': 2}]
     """
+    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
+        raise ArgumentError(f"expected the rows of a query, got {shown(rows)}", argument="rows")
     documents = [document for row in rows for document in (row if isinstance(row, list | tuple) else (row,))]
     for document in documents:
-        if not isinstance(document, dict) or OFFSET_KEY not in document:
-            raise ArgumentError(f"expected rows of documents with an offset, got {document!r}", argument="rows")
+        if not isinstance(document, dict) or type(document.get(OFFSET_KEY)) is not int:
+            raise ArgumentError(f"expected rows of documents with an offset, got {shown(document)}", argument="rows")
     documents.sort(key=lambda document: document[OFFSET_KEY])
     return [{key: value for key, value in document.items() if key != ID_KEY} for document in documents]

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
+from tourlog.errors import ArgumentError, shown
 from tourlog.values import identity, ordered_bytes
 
 ID_KEY = "db/id"
@@ -22,6 +23,7 @@ OFFSET_METADATA = "offset-metadata"
 """The entity that shows every stream's next offset."""
 
 _PREFIX_BITS = 60
+_MOST_BITS = 10_000
 _OFFSET_BITS = 62
 
 
@@ -38,6 +40,15 @@ class Stream:
     names: tuple[str, ...]
     values: tuple[Any, ...]
 
+    def __post_init__(self) -> None:
+        named = type(self.names) is tuple and all(type(name) is str for name in self.names)
+        if not named or type(self.values) is not tuple or len(self.names) != len(self.values):
+            raise ArgumentError(
+                "expected a tuple of names and as long a tuple of values for a Stream, got "
+                f"{shown(self.names)} and {shown(self.values)}",
+                argument="names",
+            )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stream):
             return NotImplemented
@@ -47,7 +58,7 @@ class Stream:
         return hash((self.names, identity(self.values)))
 
     def __str__(self) -> str:
-        return ",".join(f"{name}={value}" for name, value in zip(self.names, self.values, strict=True))
+        return ",".join(f"{name}={_text(value)}" for name, value in zip(self.names, self.values, strict=True))
 
     @property
     def key(self) -> bytes:
@@ -65,14 +76,27 @@ def stream_name(stream: Stream, taken: Callable[[str], bool]) -> str:
 
 
 def _candidate_names(stream: Stream) -> Iterator[str]:
-    yield "-".join(map(str, stream.values))
+    yield "-".join(map(_text, stream.values))
     yield str(stream)
-    typed = ",".join(f"{name}={value!r}" for name, value in zip(stream.names, stream.values, strict=True))
+    typed = ",".join(f"{name}={_typed_text(value)}" for name, value in zip(stream.names, stream.values, strict=True))
     yield typed
     count = 2
     while True:
         yield f"{typed}#{count}"
         count += 1
+
+
+def _text(value: Any) -> str:
+    """A key's value as text; an int that Python refuses to write out in decimal digits, in hexadecimal ones."""
+    return hex(value) if _is_huge(value) else str(value)
+
+
+def _typed_text(value: Any) -> str:
+    return hex(value) if _is_huge(value) else repr(value)
+
+
+def _is_huge(value: Any) -> bool:
+    return type(value) is int and value.bit_length() > _MOST_BITS
 
 
 def stream_prefix(salt: bytes, key: bytes, taken: Callable[[int], bool]) -> int:
