@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import reduce
 from itertools import count
 from typing import Any
 
@@ -18,7 +17,7 @@ from tourlog.fact_index import ForkedIndex
 from tourlog.facts import Fact, document_facts
 from tourlog.snapshot import Snapshot
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
-from tourlog.storage.overlay import Layer, OverlayLog, layer_of, stacked
+from tourlog.storage.overlay import OverlayLog
 from tourlog.stream import (
     ID_KEY,
     OFFSET_KEY,
@@ -51,13 +50,13 @@ _UNCHANGED: Any = object()
 
 @dataclass(slots=True)
 class Tail:
-    """What a draft adds to one stream; the first `layered` of the documents are in the draft's layers."""
+    """What a draft adds to one stream; the first `viewed` of the documents are in the draft's view."""
 
     stream: Stream
     record: StreamRecord
     head: int
     documents: list[Mapping[str, Any]] = field(default_factory=list)
-    layered: int = 0
+    viewed: int = 0
 
     @property
     def next(self) -> int:
@@ -92,7 +91,7 @@ class Savepoint:
     """How far a draft was: what to return to when an operation fails half way."""
 
     journal: int
-    layers: tuple[Layer, ...]
+    view: Snapshot
 
 
 class Draft:
@@ -107,7 +106,6 @@ class Draft:
         self._entities: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
         self._next_stream = base.log.next_stream()
         self._journal: list[Created | Extended | Changed] = []
-        self._layers: tuple[Layer, ...] = ()
         self._view = base
         self._longer: dict[int, Tail] = {}
         self._touched: dict[Any, None] = {}
@@ -206,17 +204,15 @@ class Draft:
 
     def savepoint(self) -> Savepoint:
         """A point to return to."""
-        self.view()
-        return Savepoint(len(self._journal), self._layers)
+        return Savepoint(len(self._journal), self.view())
 
     def return_to(self, savepoint: Savepoint) -> None:
-        """Undo everything since a savepoint. What came before it is in its layers."""
+        """Undo everything since a savepoint. What came before it is in its view."""
         while len(self._journal) > savepoint.journal:
             self._undo(self._journal.pop())
         self._longer.clear()
         self._touched.clear()
-        self._layers = savepoint.layers
-        self._view = self._overlaid()
+        self._view = savepoint.view
 
     def _undo(self, step: Created | Extended | Changed) -> None:
         match step:
@@ -227,7 +223,7 @@ class Draft:
                     self._next_stream -= 1
             case Extended(tail, count):
                 del tail.documents[count:]
-                tail.layered = min(tail.layered, count)
+                tail.viewed = min(tail.viewed, count)
             case Changed(key, before):
                 if before is _UNCHANGED:
                     del self._entities[key]
@@ -239,31 +235,19 @@ class Draft:
     def view(self) -> Snapshot:
         """The database as it would be after the transaction so far; does not change when the draft goes on."""
         if self._longer or self._touched:
-            self._layers = stacked(self._layers, layer_of(self._latest()))
+            self._view = _overlaid(self._view, self._latest())
             self._longer.clear()
             self._touched.clear()
-            self._view = self._overlaid()
         return self._view
 
     def _latest(self) -> Commit:
         """What came since the last view, as a transaction of its own."""
         tails = list(self._longer.values())
-        batches = [batch for tail in tails for batch in self._batches(tail, tail.layered)]
-        created = tuple(tail.record for tail in tails if tail.record.t == self.t and not tail.layered)
+        batches = [batch for tail in tails for batch in self._batches(tail, tail.viewed)]
+        created = tuple(tail.record for tail in tails if tail.record.t == self.t and not tail.viewed)
         for tail in tails:
-            tail.layered = len(tail.documents)
+            tail.viewed = len(tail.documents)
         return self._commit(created, batches, [self._entities[key] for key in self._touched])
-
-    def _overlaid(self) -> Snapshot:
-        """The base with the layers on top. Overlays do not lie on each other without need."""
-        if not self._layers:
-            return self.base
-        log, index = self.base.log, self.base.index
-        if isinstance(log, OverlayLog) and isinstance(index, ForkedIndex) and log.head().t == self.base.t:
-            over = OverlayLog(log.base, log.base_t, reduce(stacked, self._layers, log.layers))
-            return Snapshot(over, ForkedIndex(index.base, log.base_t, over), self.t)
-        over = OverlayLog(log, self.base.t, self._layers)
-        return Snapshot(over, ForkedIndex(index, self.base.t, over), self.t)
 
     def is_empty(self) -> bool:
         """Whether committing would change nothing."""
@@ -329,6 +313,14 @@ class Draft:
             yield from self._capped(stream, first + half, documents[half:])
         else:
             yield Batch(self.t, stream, first, len(documents), body)
+
+
+def _overlaid(below: Snapshot, commit: Commit) -> Snapshot:
+    """A snapshot with a prepared transaction, or more of one, on top."""
+    log, index = OverlayLog(below.log, below.t, commit), below.index
+    if log.base is not below.log and isinstance(index, ForkedIndex):
+        index = index.base
+    return Snapshot(log, ForkedIndex(index, log.base_t, log), commit.transaction.t)
 
 
 def facts_between(before: Snapshot, after: Snapshot, base_t: int) -> Iterator[Fact]:

@@ -92,20 +92,28 @@ def _merged(first: Layer, second: Layer) -> Layer:
 
 
 class OverlayLog:
-    """Reads like a `Log` that goes on after position `base_t` with these layers; cannot be written."""
+    """Reads like a `Log` that goes on after position `base_t` with `commit`; cannot be written.
 
-    def __init__(self, base: Log, base_t: int, layers: tuple[Layer, ...]) -> None:
-        self.path, self.salt = base.path, base.salt
-        self.base, self.base_t, self.layers = base, base_t, layers
-        self._t = max(layers[-1].transactions)
+    `base` may be another overlay. At its end the new one continues it with the next transaction, or with more of
+    the same, and lies on what it lies on: overlays do not pile up.
+    """
+
+    def __init__(self, base: Log, base_t: int, commit: Commit) -> None:
+        self.path, self.salt, self._t = base.path, base.salt, commit.transaction.t
+        self.base: Log = base
+        self.base_t: int = base_t
+        below: tuple[Layer, ...] = ()
+        if isinstance(base, OverlayLog) and base_t == base.head().t:
+            self.base, self.base_t, below = base.base, base.base_t, base._layers
+        self._layers: tuple[Layer, ...] = stacked(below, layer_of(commit))
 
     def head(self) -> Transaction:
-        return self.layers[-1].transactions[self._t]
+        return self._layers[-1].transactions[self._t]
 
     def transaction(self, t: int) -> Transaction | None:
         if t <= self.base_t:
             return self.base.transaction(t)
-        own = (layer.transactions[t] for layer in reversed(self.layers) if t in layer.transactions)
+        own = (layer.transactions[t] for layer in reversed(self._layers) if t in layer.transactions)
         return next(own, None)
 
     def transaction_by_id(self, tx_id: str) -> Transaction | None:
@@ -121,41 +129,41 @@ class OverlayLog:
         return min(self.base.position_at(instant), self.base_t)
 
     def stream_by_key(self, key: bytes) -> StreamRecord | None:
-        own = (layer.by_key[key] for layer in self.layers if key in layer.by_key)
+        own = (layer.by_key[key] for layer in self._layers if key in layer.by_key)
         return next(own, None) or self._visible(self.base.stream_by_key(key))
 
     def stream_by_prefix(self, prefix: int) -> StreamRecord | None:
-        own = (layer.by_prefix[prefix] for layer in self.layers if prefix in layer.by_prefix)
+        own = (layer.by_prefix[prefix] for layer in self._layers if prefix in layer.by_prefix)
         return next(own, None) or self._visible(self.base.stream_by_prefix(prefix))
 
     def stream_by_name(self, name: str) -> StreamRecord | None:
-        own = (layer.by_name[name] for layer in self.layers if name in layer.by_name)
+        own = (layer.by_name[name] for layer in self._layers if name in layer.by_name)
         return next(own, None) or self._visible(self.base.stream_by_name(name))
 
     def stream_by_id(self, stream: int) -> StreamRecord | None:
         return self._own_stream(stream) or self._visible(self.base.stream_by_id(stream))
 
     def streams(self, t: int) -> list[tuple[StreamRecord, int]]:
-        below = [record for record, _ in self.base.streams(min(t, self.base_t))]
-        own = [record for layer in self.layers for record in layer.streams if record.t <= t]
-        return [(record, self.next_offset(record.id, t)) for record in (*below, *own)]
+        own = [(record, 0) for layer in self._layers for record in layer.streams if record.t <= t]
+        found = (*self.base.streams(min(t, self.base_t)), *own)
+        return [(record, self._own_end(record.id, t) or end) for record, end in found]
 
     def next_stream(self) -> int:
-        own = (layer.streams[-1].id + 1 for layer in self.layers if layer.streams)
+        own = (layer.streams[-1].id + 1 for layer in self._layers if layer.streams)
         return max((self.base.next_stream(), *own))
 
     def next_offset(self, stream: int, t: int) -> int:
-        for layer in reversed(self.layers):
-            batches = layer.by_stream.get(stream, ())
-            end = bisect_right(batches, t, key=_BY_T)
-            if end:
-                return batches[end - 1].first + batches[end - 1].count
-        return 0 if self._own_stream(stream) else self.base.next_offset(stream, min(t, self.base_t))
+        end = self._own_end(stream, t)
+        if end or self._own_stream(stream):
+            return end
+        return self.base.next_offset(stream, min(t, self.base_t))
 
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
+        if start >= stop:
+            return
         if self._own_stream(stream) is None:
             yield from self.base.read(stream, start, stop, min(t, self.base_t))
-        for layer in self.layers:
+        for layer in self._layers:
             batches = layer.by_stream.get(stream, ())
             for place in range(max(bisect_right(batches, start, key=_BY_FIRST) - 1, 0), len(batches)):
                 batch = batches[place]
@@ -169,13 +177,13 @@ class OverlayLog:
 
     def tail(self, after: int, upto: int) -> Iterator[Batch]:
         yield from self.base.tail(after, min(upto, self.base_t))
-        for layer in self.layers:
+        for layer in self._layers:
             for batch in layer.batches:
                 if after < batch.t <= upto:
                     yield batch
 
     def entity(self, key: bytes, t: int) -> EntityRecord | None:
-        for layer in reversed(self.layers):
+        for layer in reversed(self._layers):
             records = layer.entities.get(key, ())
             end = bisect_right(records, t, key=_BY_T)
             if end:
@@ -186,7 +194,7 @@ class OverlayLog:
         found: dict[int, EntityRecord] = {}
         if self._own_stream(stream) is None:
             found.update(self.base.amended(stream, start, stop, min(t, self.base_t)))
-        for layer in self.layers:
+        for layer in self._layers:
             for record in layer.amended.get(stream, ()):
                 if record.t <= t and record.offset is not None and start <= record.offset < stop:
                     found[record.offset] = record
@@ -201,8 +209,17 @@ class OverlayLog:
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _own_end(self, stream: int, t: int) -> int:
+        """Where the layers end the stream at `t`; 0 when they add nothing to it."""
+        for layer in reversed(self._layers):
+            batches = layer.by_stream.get(stream, ())
+            end = bisect_right(batches, t, key=_BY_T)
+            if end:
+                return batches[end - 1].first + batches[end - 1].count
+        return 0
+
     def _own_stream(self, stream: int) -> StreamRecord | None:
-        return next((layer.by_id[stream] for layer in self.layers if stream in layer.by_id), None)
+        return next((layer.by_id[stream] for layer in self._layers if stream in layer.by_id), None)
 
     def _visible(self, record: StreamRecord | None) -> StreamRecord | None:
         return record if record is not None and record.t <= self.base_t else None
