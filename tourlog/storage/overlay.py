@@ -173,7 +173,8 @@ class OverlayLog:
                     yield batch
 
     def rows(self, t: int) -> int:
-        return self._base.rows(min(t, self._base_t)) + (len(self._commit.batches) if t >= self._t else 0)
+        own = sum(bisect_right(layer.batches, t, key=_BY_T) for layer in self._layers)
+        return self.base.rows(min(t, self.base_t)) + own
 
     def tail(self, after: int, upto: int) -> Iterator[Batch]:
         yield from self.base.tail(after, min(upto, self.base_t))
