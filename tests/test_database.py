@@ -219,6 +219,26 @@ def test_changing_what_was_read_changes_nothing_in_the_store(
             assert do(again) == kept, read
 
 
+@pytest.mark.parametrize("engine", ["pydatalog", "compiled"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "[:find [?v ...] :where [_ :dict ?v]]",
+        "[:find [?v ...] :where [_ :list ?v]]",
+        "[:find [?v ...] :where [_ :db/key ?v]]",
+        "[:find [?v ...] :where [_ :k] [(ground [[1]]) ?v]]",
+        "[:find [(pull ?e [*]) ...] :where [?e :k]]",
+    ],
+    ids=["document", "list", "key", "constant", "pull"],
+)
+def test_changing_an_answer_changes_no_later_answer(conn: Connection, query: str, engine: str) -> None:
+    conn.append([nested()], "k")
+    first = conn.db().q(query, engine=engine)
+    kept = copy.deepcopy(first)
+    spoil(first)
+    assert conn.db().q(query, engine=engine) == kept
+
+
 def test_changing_the_facts_of_a_report_changes_nothing_in_the_store(conn: Connection) -> None:
     report = conn.append([nested()], "k")
     spoil([fact.v for fact in report.tx_data])

@@ -15,7 +15,7 @@ from tourlog.database import Database, TxReport
 from tourlog.draft import Draft, Savepoint, check_names, checked_stream, facts_between, group_documents, listed
 from tourlog.errors import ArgumentError, ConditionError, ConflictError, TransactionError, shown
 from tourlog.fact_index import FactIndex
-from tourlog.query.run import explain_query, run_query
+from tourlog.query.run import prepare, run_query
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
 from tourlog.storage.log import Log
@@ -298,7 +298,7 @@ def _has_answer(snapshot: Snapshot, condition: Any) -> bool:
         raise ArgumentError("expected a query, or a tuple of a query and its inputs, got ()", argument="condition")
     query, *inputs = condition if isinstance(condition, tuple) else (condition,)
     sources = [snapshot, *inputs]
-    parsed = explain_query(query, sources).query
+    parsed = prepare(query, sources, None, None).plan.query
     rows = run_query(replace(parsed, find=replace(parsed.find, shape="relation")), sources)
     return len(rows) > 0
 
