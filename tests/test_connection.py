@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import os
 import threading
 import time
@@ -233,6 +235,56 @@ def test_blocks_of_many_threads_do_not_mix(conn: Connection) -> None:
     assert sorted(found) == sorted([0, 1, 2] * 20)
     assert all(len(set(found[start : start + 4])) == 1 for start in range(0, 60, 4))
     assert [d["offset"] for d in conn.db().documents({"k": 1})] == list(range(60))
+
+
+def test_tasks_of_one_thread_do_not_get_into_each_others_blocks(conn: Connection) -> None:
+    """A task that awaits inside a block lets others run: they neither join it nor see what it wrote."""
+    entered, asked = asyncio.Event(), asyncio.Event()
+
+    async def holder() -> None:
+        with conn.transaction():
+            conn.append([{"k": 1, "n": 0}], "k")
+            entered.set()
+            await asked.wait()
+            conn.append([{"k": 1, "n": 1}], "k")
+            raise Stop
+
+    async def other() -> list[int]:
+        await entered.wait()
+        seen = numbers(conn.db())
+        with pytest.raises(tourlog.StorageError):
+            conn.append([{"k": 1, "n": 100}], "k")
+        asked.set()
+        return seen
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(holder(), other(), return_exceptions=True)
+
+    stopped, seen = asyncio.run(both())
+    assert (type(stopped), seen, conn.db().t) == (Stop, [], 0)
+
+
+def test_a_task_that_outlives_the_block_it_began_in_writes_for_itself(conn: Connection) -> None:
+    async def late() -> None:
+        await asyncio.sleep(0)
+        conn.append([{"k": 1, "n": 1}], "k")
+
+    async def run() -> None:
+        with conn.transaction():
+            conn.append([{"k": 1, "n": 0}], "k")
+            task = asyncio.create_task(late())
+        await task
+
+    asyncio.run(run())
+    assert (conn.db().t, numbers(conn.db())) == (2, [0, 1])
+
+
+def test_a_block_may_be_closed_in_another_context_than_it_was_opened_in(conn: Connection) -> None:
+    block = conn.transaction()
+    contextvars.copy_context().run(block.__enter__)
+    contextvars.copy_context().run(block.__exit__, None, None, None)
+    conn.append([{"k": 1, "n": 0}], "k")
+    assert (conn.db().t, numbers(conn.db())) == (1, [0])
 
 
 def test_what_is_appended_in_a_block_is_what_was_given_then(conn: Connection) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -28,9 +29,11 @@ DURABILITIES = ("full", "normal")
 
 @dataclass(slots=True)
 class Block:
-    """What the `transaction()` blocks of one thread have in common, the outermost and those inside it."""
+    """What an outermost `transaction()` block and those inside it have in common."""
 
     draft: Draft
+    thread: int = field(default_factory=threading.get_ident)
+    is_open: bool = True
     failed: bool = False
     written: bool = False
 
@@ -79,7 +82,8 @@ class Connection:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._index = FactIndex(log)
-        self._local = threading.local()
+        # Of the context and not of the thread: the tasks of an event loop must not get into each other's blocks.
+        self._opened_block: ContextVar[Block | None] = ContextVar("opened_block", default=None)
 
     def __enter__(self) -> Connection:
         return self
@@ -131,15 +135,14 @@ class Connection:
         """
         given = listed(documents)
         check_names(key)
-        if self._block is not None:  # what is written later must not change meanwhile
-            given = [plain(document) if type(document) is dict else document for document in given]
+        later = self._block is not None  # what is written only then must not change meanwhile
 
         def change(draft: Draft) -> None:
             grouped = group_documents(given, key)
             _check_expected(draft, expect, [stream for stream, _ in grouped], key)
             _check_conditions(draft, unless, only_if)
             for stream, group in grouped:
-                draft.extend(draft.tail(stream), group)
+                draft.extend(draft.tail(stream), list(map(plain, group)) if later else group)
 
         return self._write(change, tx_id)
 
@@ -147,7 +150,8 @@ class Connection:
     def transaction(self) -> Iterator[Connection]:
         """A block whose appends and transactions through this connection, by this thread, are one.
 
-        Blocks nest. An exception that leaves any of them undoes everything; other writers wait meanwhile.
+        Blocks nest. An exception that leaves any of them undoes everything. Meanwhile other threads that write
+        wait; other tasks of this thread's event loop are refused, and had better not run: do not await in it.
         """
         block = self._block
         if block is not None:
@@ -186,12 +190,15 @@ class Connection:
 
     @property
     def _block(self) -> Block | None:
-        return getattr(self._local, "block", None)
+        """The block this code is in. A context may outlive its block, and be copied to another thread."""
+        block = self._opened_block.get()
+        return block if block is not None and block.is_open and block.thread == threading.get_ident() else None
 
     @contextmanager
     def _opened(self, tx_id: str | None) -> Iterator[Block]:
-        """This thread's block, committed at its end."""
-        block = self._local.block = Block(Draft(self._newest()))
+        """A block of this thread and context, committed at its end."""
+        block = Block(Draft(self._newest()))
+        token = self._opened_block.set(block)
         try:
             yield block
             if block.failed:
@@ -200,7 +207,9 @@ class Connection:
                 )
             block.written = self._append(block.draft, tx_id)
         finally:
-            self._local.block = None
+            block.is_open = False
+            with suppress(ValueError):  # closed in another context, as async generators may be: `is_open` tells
+                self._opened_block.reset(token)
 
     @contextmanager
     def _inside(self, block: Block) -> Iterator[None]:
