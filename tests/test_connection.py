@@ -454,6 +454,17 @@ def test_a_condition_without_inputs_is_a_query_alone_and_may_take_rules(conn: Co
     conn.append([{"k": 1}], "k", unless=("[:find ?e :in $ % ?k :where (nth ?e ?k 1)]", rules, 1))
 
 
+def test_a_condition_takes_what_a_query_takes(conn: Connection) -> None:
+    conn.transact([{"db/id": 1, "name": "Ann"}])
+    old = conn.db()
+    conn.transact([{"db/id": 1, "name": "Bob"}])
+    renamed = "[:find ?e :in $ $old ?name :where [$old ?e :name ?name] (not [?e :name ?name])]"
+    one_of = "[:find ?e :in $ [?name ...] :where [?e :name ?name]]"
+    conn.append([{"k": 1}], "k", only_if=(renamed, old, "Ann"), unless=(renamed, conn.db(), "Bob"))
+    conn.append([{"k": 1}], "k", only_if=(one_of, iter(["Bob", "Cid"])), unless=(one_of, (name for name in ["Ann"])))
+    assert len(conn.db().documents({"k": 1})) == 2
+
+
 def test_conditions_inside_a_block_see_what_the_block_wrote(conn: Connection) -> None:
     with conn.transaction():
         conn.append([{"k": 1}], "k", unless="[:find ?e :where [?e :k 1]]")

@@ -51,6 +51,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "answers",
+        "documents",
         "engines.arrow",
         "engines.comparing",
         "engines.select",
@@ -108,6 +109,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engines.compiled",),
     ("query.run",),
     ("database",),
+    ("conditions",),
     (
         "arguments",
         "connection",

@@ -7,16 +7,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 from uuid import UUID
 
+from tourlog.conditions import check_conditions, check_expected
 from tourlog.database import Database, TxReport
-from tourlog.draft import Draft, Savepoint, check_names, checked_stream, facts_between, group_documents, listed
-from tourlog.errors import ArgumentError, ConditionError, ConflictError, TransactionError, shown
+from tourlog.documents import check_names, group_documents, listed
+from tourlog.draft import Draft, Savepoint, facts_between
+from tourlog.errors import ArgumentError, TransactionError, shown
 from tourlog.fact_index import FactIndex
-from tourlog.query.run import prepare, run_query
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
 from tourlog.storage.log import Log
@@ -139,8 +140,8 @@ class Connection:
 
         def change(draft: Draft) -> None:
             grouped = group_documents(given, key)
-            _check_expected(draft, expect, [stream for stream, _ in grouped], key)
-            _check_conditions(draft, unless, only_if)
+            check_expected(draft, expect, [stream for stream, _ in grouped], key)
+            check_conditions(draft, unless, only_if)
             for stream, group in grouped:
                 draft.extend(draft.tail(stream), list(map(plain, group)) if later else group)
 
@@ -292,62 +293,6 @@ def _report_between(before: Snapshot, after: Snapshot, offsets: dict[Stream, ran
 def _refuse_id_inside(tx_id: object) -> None:
     if tx_id is not None:
         raise ArgumentError("a tx_id names a whole transaction; give none inside a block", argument="tx_id")
-
-
-def _check_conditions(draft: Draft, unless: Any, only_if: Any) -> None:
-    if unless is not None and _has_answer(draft.view(), unless):
-        raise ConditionError("`unless` has an answer, so nothing is appended", condition=unless)
-    if only_if is not None and not _has_answer(draft.view(), only_if):
-        raise ConditionError("`only_if` has no answer, so nothing is appended", condition=only_if)
-
-
-def _has_answer(snapshot: Snapshot, condition: Any) -> bool:
-    """Whether a query has an answer: a row, however `:find` would have it shown, be it that of a None."""
-    if condition == ():
-        raise ArgumentError("expected a query, or a tuple of a query and its inputs, got ()", argument="condition")
-    query, *inputs = condition if isinstance(condition, tuple) else (condition,)
-    sources = [snapshot, *inputs]
-    parsed = prepare(query, sources, None, None).plan.query
-    rows = run_query(replace(parsed, find=replace(parsed.find, shape="relation")), sources)
-    return len(rows) > 0
-
-
-def _check_expected(
-    draft: Draft, expect: int | Mapping[Any, int] | None, streams: list[Stream], key: tuple[str, ...]
-) -> None:
-    if expect is None:
-        return
-    if isinstance(expect, Mapping):
-        wanted = {_stream(given, key): offset for given, offset in expect.items()}
-    elif len(streams) == 1:
-        wanted = {streams[0]: expect}
-    else:
-        raise ArgumentError(
-            f"expect={shown(expect)} needs documents of one stream, got {len(streams)}; give a mapping from streams",
-            argument="expect",
-        )
-    for stream, offset in wanted.items():
-        if type(offset) is not int or offset < 0:
-            raise ArgumentError(f"expected a next offset for {stream}, got {shown(offset)}", argument="expect")
-        actual = draft.next_offset(stream)
-        if actual != offset:
-            raise ConflictError(
-                f"expected stream {stream} at offset {shown(offset)}, it is at {actual}",
-                stream=stream,
-                expected=offset,
-                actual=actual,
-            )
-
-
-def _stream(given: Any, key: tuple[str, ...]) -> Stream:
-    if isinstance(given, Stream):
-        return checked_stream(given.names, given.values, "expect")
-    values = given if isinstance(given, tuple) else (given,)
-    if len(values) != len(key):
-        raise ArgumentError(
-            f"expected {len(key)} values ({', '.join(key)}) in expect, got {shown(given)}", argument="expect"
-        )
-    return checked_stream(key, values, "expect")
 
 
 def _tx_id(tx_id: Any) -> str | None:

@@ -9,7 +9,8 @@ from functools import cached_property
 from itertools import permutations
 from typing import Any
 
-from tourlog.draft import Draft, checked_stream, facts_between
+from tourlog.documents import checked_stream
+from tourlog.draft import Draft, facts_between
 from tourlog.errors import ArgumentError, shown
 from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
@@ -70,7 +71,7 @@ class Database:
 
     def explain(self, query: Any, *inputs: Any, engine: str = "auto") -> Explanation:
         """How a query would run: its syntax tree, its plan in strata, the engine and why. Prints readably."""
-        return explain_query(query, [self.snapshot, *map(_unwrapped, inputs)], engine=engine)
+        return explain_query(query, [self.snapshot, *map(unwrapped, inputs)], engine=engine)
 
     # Documents.
 
@@ -200,10 +201,11 @@ def q(
 ) -> Any:
     """The answer to a query over `inputs`, which stand for `:in` in order: a `Database` (or a collection of
     tuples) for each source, then values. See `Database.q`."""
-    return run_query(query, list(map(_unwrapped, inputs)), engine=engine, timeout=timeout, max_rows=max_rows)
+    return run_query(query, list(map(unwrapped, inputs)), engine=engine, timeout=timeout, max_rows=max_rows)
 
 
-def _unwrapped(given: Any) -> Any:
+def unwrapped(given: Any) -> Any:
+    """A query's input as the engines take it: a database value as the snapshot it is of."""
     return given.snapshot if isinstance(given, Database) else given
 
 

@@ -6,23 +6,19 @@ Pure but for its own growth; nothing is written until somebody commits what it p
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from itertools import count
 from typing import Any
 
-from tourlog.errors import ArgumentError, DocumentError, TransactionError, shown
+from tourlog.errors import TransactionError, shown
 from tourlog.fact_index import ForkedIndex
 from tourlog.facts import Fact, document_facts
 from tourlog.snapshot import Snapshot
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
 from tourlog.storage.overlay import OverlayLog
 from tourlog.stream import (
-    ID_KEY,
     OFFSET_KEY,
     ORDER_KEY,
-    SYSTEM_PREFIX,
     Stream,
     document_id,
     document_place,
@@ -30,7 +26,6 @@ from tourlog.stream import (
     stream_prefix,
 )
 from tourlog.values import (
-    check,
     decode,
     decode_documents,
     encode,
@@ -44,7 +39,6 @@ BATCH_DOCUMENTS = 100
 BATCH_BYTES = 1 << 20
 """A batch holds at most so many documents, and is halved while it is larger than so many bytes."""
 
-_CONTAINERS = (list, tuple, set, frozenset, dict)
 _UNCHANGED: Any = object()
 
 
@@ -352,92 +346,3 @@ def _keyed(state: Mapping[str, Any] | None) -> dict[Any, tuple[str, Any]]:
 def _typed(state: Mapping[str, Any]) -> bytes:
     """What tells equal states of different types apart, such as 1 and 1.0."""
     return encode(state)
-
-
-def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, list[dict[str, Any]]]]:
-    """Checked documents by stream, streams in order of first appearance."""
-    groups: dict[Any, tuple[Stream, list[dict[str, Any]]]] = {}
-    for stream_key, values, document in _keyed_documents(documents, names):
-        found = groups.get(stream_key)
-        if found is None:
-            found = groups[stream_key] = (Stream(tuple(names), values), [])
-        found[1].append(document)
-    return list(groups.values())
-
-
-def _keyed_documents(documents: Any, names: Sequence[str]) -> Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
-    """Checked documents, each with its key's values and what stands for them in dicts."""
-    check_names(names)
-    for number, document in enumerate(listed(documents)):
-        values = check_document(document, names, number)
-        yield identity(values), values, document
-
-
-def listed(documents: Any) -> list[Any]:
-    """Documents given as any iterable but a text or a dict, which somebody forgot to put in a list."""
-    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
-        raise ArgumentError(f"expected a list of documents, got {type(documents).__name__}", argument="documents")
-    return list(documents)
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raise `ArgumentError` unless these can be the key attributes of a stream."""
-    if not names:
-        raise ArgumentError("expected the name of at least one key attribute, got none", argument="key")
-    for name in names:
-        if type(name) is not str:
-            raise ArgumentError(f"expected the names of key attributes, got {shown(name)}", argument="key")
-        if name == OFFSET_KEY or name.startswith(SYSTEM_PREFIX):
-            raise ArgumentError(f"{shown(name)} is the store's own and cannot be a key attribute", argument="key")
-    if len(set(names)) != len(names):
-        raise ArgumentError(f"expected distinct key attributes, got {', '.join(names)}", argument="key")
-
-
-def check_document(document: Any, names: Sequence[str], number: int) -> tuple[Any, ...]:
-    """The values of a document's key attributes; `DocumentError` unless it can be appended under them."""
-    where = f"documents[{number}]"
-    check(document, where=where)
-    for key in document:
-        if key == OFFSET_KEY or key.startswith(SYSTEM_PREFIX):
-            raise DocumentError(f"{where} has {shown(key)}, which the store adds itself", path=key, where=where)
-    return tuple([_key_value(document, name, where) for name in names])
-
-
-def checked_stream(names: tuple[str, ...], values: tuple[Any, ...], where: str) -> Stream:
-    """The stream of these names and values; `ArgumentError` or `DocumentError` if there can be none."""
-    check_names(names)
-    given = {name: plain(value, name) for name, value in zip(names, values, strict=True)}
-    return Stream(names, tuple([_key_value(given, name, where) for name in names]))
-
-
-def _key_value(document: Mapping[str, Any], name: str, where: str) -> Any:
-    value = document.get(name)
-    if isinstance(value, Enum):
-        value = plain(value)
-    if value is None:
-        problem = "has None in" if name in document else "lacks"
-        raise DocumentError(f"{where} {problem} the key attribute {shown(name)}", path=name, where=where)
-    if type(value) in _CONTAINERS:
-        raise DocumentError(
-            f"{where} has a {type(value).__name__} in the key attribute {shown(name)}, expected a scalar",
-            path=name,
-            where=where,
-            value=value,
-        )
-    return value
-
-
-def ordered_documents(base: Snapshot, documents: Any, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The documents with the ids and offsets they would take next, in the order given."""
-    draft = Draft(base)
-    ends: dict[Any, tuple[int, Iterator[int]]] = {}
-    result = []
-    for stream_key, values, document in _keyed_documents(documents, names):
-        if stream_key not in ends:
-            tail = draft.tail(Stream(tuple(names), values))
-            ends[stream_key] = (tail.record.prefix, count(tail.head))
-        prefix, offsets = ends[stream_key]
-        offset = next(offsets)
-        own = {ID_KEY: document_id(prefix, offset), OFFSET_KEY: offset, ORDER_KEY: list(names)}
-        result.append({**own, **plain(document)})
-    return result

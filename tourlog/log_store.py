@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tourlog.connection import Connection, check_connection
 from tourlog.database import Database, TxReport, check_database, whole_number
-from tourlog.draft import listed
+from tourlog.documents import listed
 from tourlog.errors import ArgumentError, shown
 from tourlog.event_store import AGGREGATE_ID, save_events
 from tourlog.stream import ID_KEY

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from tourlog.database import Database, check_database
-from tourlog.draft import ordered_documents
+from tourlog.documents import keyed_documents
+from tourlog.draft import Draft
 from tourlog.errors import ArgumentError, shown
-from tourlog.stream import ID_KEY, OFFSET_KEY
+from tourlog.stream import ID_KEY, OFFSET_KEY, ORDER_KEY, Stream, document_id
+from tourlog.values import plain
 
 
 def append(db: Database, documents: Iterable[Mapping[str, Any]], *keys: str) -> list[dict[str, Any]]:
@@ -22,7 +25,18 @@ def append(db: Database, documents: Iterable[Mapping[str, Any]], *keys: str) -> 
     [0, 1, 0]
     """
     check_database(db)
-    return ordered_documents(db.snapshot, documents, keys)
+    draft = Draft(db.snapshot)
+    ends: dict[Any, tuple[int, Iterator[int]]] = {}
+    result = []
+    for stream_key, values, document in keyed_documents(documents, keys):
+        if stream_key not in ends:
+            tail = draft.tail(Stream(tuple(keys), values))
+            ends[stream_key] = (tail.record.prefix, count(tail.head))
+        prefix, offsets = ends[stream_key]
+        offset = next(offsets)
+        own = {ID_KEY: document_id(prefix, offset), OFFSET_KEY: offset, ORDER_KEY: list(keys)}
+        result.append({**own, **plain(document)})
+    return result
 
 
 def post_query_transform(rows: Iterable[Any]) -> list[dict[str, Any]]:

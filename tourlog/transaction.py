@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
-from tourlog.draft import Draft, check_document, check_names
+from tourlog.documents import check_document, check_names
+from tourlog.draft import Draft
 from tourlog.errors import ConflictError, DocumentError, TransactionError, shown
 from tourlog.facts import elements
 from tourlog.snapshot import Snapshot
