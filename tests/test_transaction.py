@@ -307,7 +307,12 @@ def test_a_document_appended_and_changed_in_one_transaction_is_told_as_it_ended(
     for each in (report, speculative):
         assert told(each) == sorted(((document["db/id"], a, document[a], True) for a in ("k", "n", "offset")), key=repr)
         assert each.db_after.q("[:find [?n ...] :where [_ :n ?n]]") == [5]
-        assert {fact.v for fact in each.db_after.history().facts(a="n")} == {5}
+        past = each.db_after.history()
+        assert sorted((f.v, f.added) for f in past.facts(a="n")) == [(1, False), (1, True), (5, True)]
+        for engine in ("pydatalog", "compiled"):
+            assert sorted(past.q("[:find [?n ...] :where [?e :n ?n]]", engine=engine)) == [1, 5]
+            of_stream = '[:find [?n ...] :where [?e :db/key ["k"]] [?e :k 1] [?e :offset ?o] [?e :n ?n]]'
+            assert sorted(past.q(of_stream, engine=engine)) == [1, 5]
 
 
 def test_ids_of_documents_still_to_come_cannot_be_taken(conn: Connection) -> None:

@@ -155,7 +155,7 @@ class Database:
             raise ArgumentError("with_ needs a database as of a position, not a history or a since")
         draft = Draft(self.snapshot)
         apply(draft, tx_data, Database)
-        after = self if draft.is_empty() else Database(draft.view())
+        after = Database(draft.result())
         return TxReport(self, after, draft.offsets(), lambda: facts_between(self.snapshot, after.snapshot, self.t))
 
     def _position(self, t: int | datetime) -> int:

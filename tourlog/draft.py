@@ -57,6 +57,10 @@ class Tail:
         return self.head + len(self.documents)
 
 
+Amended = dict[tuple[int, int], dict[str, Any]]
+"""Documents by their stream's id and their number among those the draft adds to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Created:
     """In a draft's journal: a stream got a tail."""
@@ -157,12 +161,20 @@ class Draft:
 
     def _state_before(self, e: Any) -> dict[str, Any] | None:
         """What an entity stated when it was appended, by this transaction or an earlier one, or else before."""
+        place = self._place_in_tail(e)
+        if place is None:
+            return self.base.state(e)
+        tail, number = place
+        own = plain(dict(tail.documents[number]))
+        return {OFFSET_KEY: tail.head + number, ORDER_KEY: list(tail.stream.names), **own}
+
+    def _place_in_tail(self, e: Any) -> tuple[Tail, int] | None:
+        """Where a document of this transaction is; None for any other entity."""
         place = document_place(e)
         tail = self._by_prefix.get(place[0]) if place is not None else None
         if tail is None or place is None or not tail.head <= place[1] < tail.next:
-            return self.base.state(e)
-        document = tail.documents[place[1] - tail.head]
-        return {OFFSET_KEY: place[1], ORDER_KEY: list(tail.stream.names), **plain(dict(document))}
+            return None
+        return tail, place[1] - tail.head
 
     def put(self, e: Any, state: dict[str, Any] | None) -> None:
         """Leave an entity in this state; None retracts it."""
@@ -237,11 +249,15 @@ class Draft:
     def _latest(self) -> Commit:
         """What came since the last view, as a transaction of its own."""
         tails = list(self._longer.values())
-        batches = [batch for tail in tails for batch in self._batches(tail, tail.viewed)]
+        batches = [batch for tail in tails for batch in self._batches(tail, tail.viewed, Amended())]
         created = tuple(tail.record for tail in tails if tail.record.t == self.t and not tail.viewed)
         for tail in tails:
             tail.viewed = len(tail.documents)
         return self._commit(created, batches, [self._entities[key] for key in self._touched])
+
+    def result(self) -> Snapshot:
+        """The database as it will be once this is committed as a whole."""
+        return self.base if self.is_empty() else _overlaid(self.base, self.prepare())
 
     def is_empty(self) -> bool:
         """Whether committing would change nothing."""
@@ -249,11 +265,25 @@ class Draft:
 
     def prepare(self, tx_id: str | None = None) -> Commit:
         """The transaction as a storage backend takes it."""
+        changed, amended = self._settled()
         tails = sorted((tail for tail in self._tails.values() if tail.documents), key=lambda tail: tail.record.id)
-        batches = [batch for tail in tails for batch in self._batches(tail, 0)]
+        batches = [batch for tail in tails for batch in self._batches(tail, 0, amended)]
         created = tuple(tail.record for tail in tails if tail.record.t == self.t)
         heads = tuple((tail.record.id, tail.head) for tail in tails)
-        return self._commit(created, batches, list(self._changed()), heads, tx_id)
+        return self._commit(created, batches, changed, heads, tx_id)
+
+    def _settled(self) -> tuple[list[tuple[Any, dict[str, Any] | None]], Amended]:
+        """The entities that changed; and apart, the documents that this transaction both appends and amends:
+        they are written as they ended, for as they began they never held."""
+        changed, amended = [], Amended()
+        for e, state in self._changed():
+            place = self._place_in_tail(e)
+            if place is None or state is None or ORDER_KEY not in state:
+                changed.append((e, state))
+            else:
+                own = {key: value for key, value in state.items() if key not in (OFFSET_KEY, ORDER_KEY)}
+                amended[place[0].record.id, place[1]] = own
+        return changed, amended
 
     def _commit(
         self,
@@ -294,9 +324,11 @@ class Draft:
             return EntityRecord(key, self.t, encode(state))
         return EntityRecord(key, self.t, encode(state), stream.id, place[1])
 
-    def _batches(self, tail: Tail, skip: int) -> Iterator[Batch]:
+    def _batches(self, tail: Tail, skip: int, amended: Amended) -> Iterator[Batch]:
         for start in range(skip, len(tail.documents), BATCH_DOCUMENTS):
             group = tail.documents[start : start + BATCH_DOCUMENTS]
+            if amended:
+                group = [amended.get((tail.record.id, n), document) for n, document in enumerate(group, start)]
             yield from self._capped(tail.record.id, tail.head + start, group)
 
     def _capped(self, stream: int, first: int, documents: Sequence[Mapping[str, Any]]) -> Iterator[Batch]:

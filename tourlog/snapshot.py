@@ -173,7 +173,7 @@ class Snapshot:
         found = index.find(identity(e) if bound[0] else None, identity(v) if bound[1] else None, bound)
         t, since = self.t, self.since
         for entity, value, tx, ended in found:
-            if tx > t or ended == tx:  # what a transaction adds and takes back never held
+            if tx > t:
                 continue
             over = ended is not None and ended <= t
             if type(value) in _CONTAINERS:
