@@ -51,6 +51,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "answers",
+        "documents",
         "engines.arrow",
         "engines.comparing",
         "engines.select",
@@ -67,6 +68,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.aggregates",
         "query.arrange",
         "query.edn",
+        "query.generate",
         "query.normalise",
         "query.parse_terms",
         "query.slices",
@@ -88,7 +90,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "engines.session",
         "engines.typing",
         "query.check",
-        "query.generate",
         "query.parse_find",
         "query.plan",
         "transaction",
@@ -110,9 +111,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("database",),
     (
         "arguments",
-        "connection",
+        "conditions",
         "order",
     ),
+    ("connection",),
     (
         "event_store",
         "json_lines",

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 from uuid import UUID
 
+from tourlog.conditions import check_conditions, check_expected
 from tourlog.database import Database, TxReport
-from tourlog.draft import Draft, check_names, facts_between, group_documents
-from tourlog.errors import ArgumentError, ConditionError, ConflictError, TransactionError
+from tourlog.documents import check_names, group_documents, listed
+from tourlog.draft import Draft, Savepoint, facts_between
+from tourlog.errors import ArgumentError, TransactionError, shown
 from tourlog.fact_index import FactIndex
-from tourlog.query.run import run_query
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
 from tourlog.storage.log import Log
 from tourlog.stream import Stream
-from tourlog.transaction import apply
+from tourlog.transaction import apply, operations
 from tourlog.values import plain
 
 DURABILITIES = ("full", "normal")
@@ -28,11 +30,13 @@ DURABILITIES = ("full", "normal")
 
 @dataclass(slots=True)
 class Block:
-    """An open `transaction()` block of one thread."""
+    """What an outermost `transaction()` block and those inside it have in common."""
 
     draft: Draft
-    depth: int = 1
+    thread: int = field(default_factory=threading.get_ident)
+    is_open: bool = True
     failed: bool = False
+    written: bool = False
 
 
 def connect(
@@ -47,14 +51,30 @@ def connect(
     ...     conn.append([{"topic": "a", "n": 1}], "topic").t
     1
     """
-    if path is not None and not isinstance(path, str | os.PathLike):
-        raise ArgumentError(f"expected a path or None, got {path!r}", argument="path")
-    if durability not in DURABILITIES:
+    name = None if path is None else _path(path)
+    if type(read_only) is not bool:
+        raise ArgumentError(f"expected True or False for read_only, got {shown(read_only)}", argument="read_only")
+    if name is None and read_only:
+        raise ArgumentError("a store in memory starts empty and cannot be read_only", argument="read_only")
+    if type(durability) is not str or durability not in DURABILITIES:
         raise ArgumentError(
-            f"expected a durability among {', '.join(DURABILITIES)}, got {durability!r}",
+            f"expected a durability among {', '.join(DURABILITIES)}, got {shown(durability)}",
             argument="durability",
         )
-    return Connection(open_log(None if path is None else os.fspath(path), durability=durability, read_only=read_only))
+    return Connection(open_log(name, durability=durability, read_only=read_only))
+
+
+def check_connection(conn: object) -> None:
+    """Raise `ArgumentError` unless this is a connection."""
+    if not isinstance(conn, Connection):
+        raise ArgumentError(f"expected a Connection, such as tourlog.connect(), got {shown(conn)}", argument="conn")
+
+
+def _path(path: Any) -> str:
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if type(name) is not str or not name or "\0" in name:
+        raise ArgumentError(f"expected a path or None, got {shown(path)}", argument="path")
+    return name
 
 
 class Connection:
@@ -63,7 +83,8 @@ class Connection:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._index = FactIndex(log)
-        self._local = threading.local()
+        # Of the context and not of the thread: the tasks of an event loop must not get into each other's blocks.
+        self._opened_block: ContextVar[Block | None] = ContextVar("opened_block", default=None)
 
     def __enter__(self) -> Connection:
         return self
@@ -83,7 +104,7 @@ class Connection:
     def db(self) -> Database:
         """The newest database; inside a `transaction()` block, what the block has appended included."""
         block = self._block
-        return Database(self._newest() if block is None else self._view(block.draft))
+        return Database(self._newest() if block is None else block.draft.view())
 
     # Writing.
 
@@ -95,7 +116,8 @@ class Connection:
         `("db/cas", e, a, old, new)` and `call(f, *args)`. With a `tx_id` that is already in the store, nothing
         is written and the report is that transaction's.
         """
-        return self._write(lambda draft: apply(draft, tx_data, Database), tx_id)
+        given = operations(tx_data)
+        return self._write(lambda draft: apply(draft, given, Database), tx_id)
 
     def append(
         self,
@@ -112,15 +134,16 @@ class Connection:
         theirs; ConflictError otherwise. `unless` and `only_if` are queries, or tuples of a query and its
         inputs after the database: ConditionError if one has an answer, or has none.
         """
+        given = listed(documents)
         check_names(key)
+        later = self._block is not None  # what is written only then must not change meanwhile
 
         def change(draft: Draft) -> None:
-            grouped = group_documents(documents, key)
-            _check_expected(draft, expect, [stream for stream, _ in grouped], key)
-            self._check_conditions(draft, unless, only_if)
-            in_block = self._block is not None
-            for _, group in grouped:
-                draft.append([plain(document) for document in group] if in_block else group, key)
+            grouped = group_documents(given, key)
+            check_expected(draft, expect, [stream for stream, _ in grouped], key)
+            check_conditions(draft, unless, only_if)
+            for stream, group in grouped:
+                draft.extend(draft.tail(stream), list(map(plain, group)) if later else group)
 
         return self._write(change, tx_id)
 
@@ -128,82 +151,116 @@ class Connection:
     def transaction(self) -> Iterator[Connection]:
         """A block whose appends and transactions through this connection, by this thread, are one.
 
-        Blocks nest. An exception that leaves any of them undoes everything; other writers wait meanwhile.
+        Blocks nest. An exception that leaves any of them undoes everything. Meanwhile other threads that write
+        wait; other tasks of this thread's event loop are refused, and had better not run: do not await in it.
         """
-        outer = self._block
-        if outer is not None:
-            outer.depth += 1
-            try:
+        block = self._block
+        if block is not None:
+            with self._inside(block):
                 yield self
-            except BaseException:
-                outer.failed = True
-                raise
-            finally:
-                outer.depth -= 1
             return
+        with self._log.writing(), self._opened(None):
+            yield self
+
+    def run(self, work: Callable[[], object], *, tx_id: str | UUID | None = None) -> TxReport:
+        """Call `work()` in a `transaction()` block and report on all it wrote as one. With a `tx_id` that is
+        already in the store, `work` is not called and the report is that transaction's.
+
+        >>> conn = connect()
+        >>> conn.run(lambda: [conn.append([{"k": key}], "k") for key in "ab"])
+        <TxReport t=1 k=a: 0…0, k=b: 0…0>
+        """
+        if not callable(work):
+            raise ArgumentError(f"expected a function to run, got {shown(work)}", argument="work")
+        name, block = _tx_id(tx_id), self._block
+        if block is not None:
+            _refuse_id_inside(tx_id)
+            savepoint, before = block.draft.savepoint(), block.draft.view()
+            with self._inside(block):
+                work()
+            return _report_inside(block.draft, savepoint, before)
         with self._log.writing():
-            block = self._local.block = Block(Draft(self._newest()))
-            try:
-                yield self
-                if block.failed:
-                    raise TransactionError(
-                        "the transaction is undone: an exception left a block inside this one and was caught"
-                    )
-                if not block.draft.is_empty():
-                    self._log.append(block.draft.prepare())
-            finally:
-                self._local.block = None
+            known = self._known(name)
+            if known is not None:
+                return known
+            with self._opened(name) as opened:
+                work()
+        return self._report(opened.draft, opened.written)
 
     # Inside.
 
     @property
     def _block(self) -> Block | None:
-        return getattr(self._local, "block", None)
+        """The block this code is in. A context may outlive its block, and be copied to another thread."""
+        block = self._opened_block.get()
+        return block if block is not None and block.is_open and block.thread == threading.get_ident() else None
+
+    @contextmanager
+    def _opened(self, tx_id: str | None) -> Iterator[Block]:
+        """A block of this thread and context, committed at its end."""
+        block = Block(Draft(self._newest()))
+        token = self._opened_block.set(block)
+        try:
+            yield block
+            if block.failed:
+                raise TransactionError(
+                    "the transaction is undone: an exception left a block inside this one and was caught"
+                )
+            block.written = self._append(block.draft, tx_id)
+        finally:
+            block.is_open = False
+            with suppress(ValueError):  # closed in another context, as async generators may be: `is_open` tells
+                self._opened_block.reset(token)
+
+    @contextmanager
+    def _inside(self, block: Block) -> Iterator[None]:
+        """A block inside another: what leaves it as an exception undoes the outermost."""
+        try:
+            yield
+        except BaseException:
+            block.failed = True
+            raise
 
     def _newest(self) -> Snapshot:
-        return Snapshot(self._log, self._index, self._log.head().t)
+        return self._at(self._log.head().t)
 
-    def _view(self, draft: Draft) -> Snapshot:
-        return draft.base if draft.is_empty() else draft.view()
+    def _at(self, t: int) -> Snapshot:
+        return Snapshot(self._log, self._index, t)
 
     def _write(self, change: Callable[[Draft], None], tx_id: str | UUID | None) -> TxReport:
         block = self._block
         if block is not None:
-            if tx_id is not None:
-                raise ArgumentError("a tx_id names a whole transaction; give none inside a transaction() block")
-            return self._write_in_block(block.draft, change)
+            _refuse_id_inside(tx_id)
+            return _write_inside(block.draft, change)
         name = _tx_id(tx_id)
         with self._log.writing():
-            known = self._log.transaction_by_id(name) if name is not None else None
+            known = self._known(name)
             if known is not None:
-                return self._report_of(known.t)
-            base = self._newest()
-            draft = Draft(base)
+                return known
+            draft = Draft(self._newest())
             change(draft)
-            if draft.is_empty() and name is None:
-                return TxReport(Database(base), Database(base), {}, lambda: iter(()))
-            self._log.append(draft.prepare(name))
-        after = Snapshot(self._log, self._index, draft.t)
-        return TxReport(Database(base), Database(after), draft.offsets(), lambda: facts_between(base, after))
+            written = self._append(draft, name)
+        return self._report(draft, written)
 
-    def _write_in_block(self, draft: Draft, change: Callable[[Draft], None]) -> TxReport:
-        savepoint, before = draft.savepoint(), self._view(draft)
-        try:
-            change(draft)
-        except BaseException:
-            draft.return_to(savepoint)
-            raise
-        after = self._view(draft)
-        return TxReport(
-            Database(before),
-            Database(after),
-            draft.offsets(savepoint),
-            lambda: facts_between(draft.base, after),
-        )
+    def _append(self, draft: Draft, tx_id: str | None) -> bool:
+        """Write the draft to the log, unless there is nothing to write; whether it was written."""
+        written = tx_id is not None or not draft.is_empty()
+        if written:
+            self._log.append(draft.prepare(tx_id))
+        return written
+
+    def _known(self, tx_id: str | None) -> TxReport | None:
+        """The report of the transaction with this id, if there is one."""
+        known = self._log.transaction_by_id(tx_id) if tx_id is not None else None
+        return None if known is None else self._report_of(known.t)
+
+    def _report(self, draft: Draft, written: bool) -> TxReport:
+        """What a draft did, once committed; nothing at all if there was nothing to write."""
+        after = self._at(draft.t) if written else draft.base
+        return _report_between(draft.base, after, draft.offsets(), draft.base.t)
 
     def _report_of(self, t: int) -> TxReport:
         """The report of an earlier transaction."""
-        before, after = (Snapshot(self._log, self._index, position) for position in (t - 1, t))
         offsets: dict[Stream, range] = {}
         for batch in self._log.tail(t - 1, t):
             record = self._log.stream_by_id(batch.stream) if batch.stream else None
@@ -211,56 +268,31 @@ class Connection:
                 stream = Stream(record.names, record.values)
                 start = offsets[stream].start if stream in offsets else batch.first
                 offsets[stream] = range(start, batch.first + batch.count)
-        return TxReport(Database(before), Database(after), offsets, lambda: facts_between(before, after))
-
-    def _check_conditions(self, draft: Draft, unless: Any, only_if: Any) -> None:
-        if unless is not None and self._answers(draft, unless):
-            raise ConditionError("`unless` has an answer, so nothing is appended", condition=unless)
-        if only_if is not None and not self._answers(draft, only_if):
-            raise ConditionError("`only_if` has no answer, so nothing is appended", condition=only_if)
-
-    def _answers(self, draft: Draft, condition: Any) -> bool:
-        query, *inputs = condition if isinstance(condition, tuple) else (condition,)
-        answer = run_query(query, [self._view(draft), *inputs])
-        return answer is not None and (not hasattr(answer, "__len__") or len(answer) > 0)
+        return _report_between(self._at(t - 1), self._at(t), offsets, t - 1)
 
 
-def _check_expected(
-    draft: Draft, expect: int | Mapping[Any, int] | None, streams: list[Stream], key: tuple[str, ...]
-) -> None:
-    if expect is None:
-        return
-    if isinstance(expect, Mapping):
-        wanted = {_stream(given, key): offset for given, offset in expect.items()}
-    elif len(streams) == 1:
-        wanted = {streams[0]: expect}
-    else:
-        raise ArgumentError(
-            f"expect={expect!r} needs documents of one stream, got {len(streams)}; give a mapping from streams",
-            argument="expect",
-        )
-    for stream, offset in wanted.items():
-        if type(offset) is not int or offset < 0:
-            raise ArgumentError(f"expected a next offset for {stream}, got {offset!r}", argument="expect")
-        actual = draft.next_offset(stream)
-        if actual != offset:
-            raise ConflictError(
-                f"expected stream {stream} at offset {offset}, it is at {actual}",
-                stream=stream,
-                expected=offset,
-                actual=actual,
-            )
+def _write_inside(draft: Draft, change: Callable[[Draft], None]) -> TxReport:
+    """Change the draft of a block, wholly or not at all."""
+    savepoint, before = draft.savepoint(), draft.view()
+    try:
+        change(draft)
+    except BaseException:
+        draft.return_to(savepoint)
+        raise
+    return _report_inside(draft, savepoint, before)
 
 
-def _stream(given: Any, key: tuple[str, ...]) -> Stream:
-    if isinstance(given, Stream):
-        return given
-    values = given if isinstance(given, tuple) else (given,)
-    if len(values) != len(key):
-        raise ArgumentError(
-            f"expected {len(key)} values ({', '.join(key)}) in expect, got {given!r}", argument="expect"
-        )
-    return Stream(key, tuple(plain(value) for value in values))
+def _report_inside(draft: Draft, savepoint: Savepoint, before: Snapshot) -> TxReport:
+    return _report_between(before, draft.view(), draft.offsets(savepoint), draft.base.t)
+
+
+def _report_between(before: Snapshot, after: Snapshot, offsets: dict[Stream, range], base_t: int) -> TxReport:
+    return TxReport(Database(before), Database(after), offsets, lambda: facts_between(before, after, base_t))
+
+
+def _refuse_id_inside(tx_id: object) -> None:
+    if tx_id is not None:
+        raise ArgumentError("a tx_id names a whole transaction; give none inside a block", argument="tx_id")
 
 
 def _tx_id(tx_id: Any) -> str | None:
@@ -268,4 +300,4 @@ def _tx_id(tx_id: Any) -> str | None:
         return tx_id
     if type(tx_id) is UUID:
         return str(tx_id)
-    raise ArgumentError(f"expected a non-empty string or a UUID as tx_id, got {tx_id!r}", argument="tx_id")
+    raise ArgumentError(f"expected a non-empty string or a UUID as tx_id, got {shown(tx_id)}", argument="tx_id")

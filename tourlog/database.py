@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import permutations
 from typing import Any
 
+from tourlog.documents import checked_stream
 from tourlog.draft import Draft, facts_between
-from tourlog.errors import ArgumentError
+from tourlog.errors import ArgumentError, shown
 from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
 from tourlog.pull import pull
@@ -21,6 +22,8 @@ from tourlog.stream import ID_KEY, OFFSET_KEY, Stream
 from tourlog.transaction import apply
 from tourlog.values import plain
 
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+_MICROSECOND = timedelta(microseconds=1)
 _MOST_KEY_ATTRIBUTES = 6
 """Up to so many, a key given as a dict is looked for in any order of its names."""
 
@@ -68,39 +71,45 @@ class Database:
 
     def explain(self, query: Any, *inputs: Any, engine: str = "auto") -> Explanation:
         """How a query would run: its syntax tree, its plan in strata, the engine and why. Prints readably."""
-        return explain_query(query, [self.snapshot, *map(_unwrapped, inputs)], engine=engine)
+        return explain_query(query, [self.snapshot, *map(unwrapped, inputs)], engine=engine)
 
     # Documents.
 
     def pull(self, pattern: Any, eid: Any) -> dict[str, Any] | None:
         """The entity as a document cut to a pull pattern such as `[*]` or `["name", {"friends": ["*"]}]`;
         None when nothing of it is there."""
-        return pull(self.snapshot, parse_pull(pattern), plain(eid, ID_KEY))
+        return pull(self.snapshot, parse_pull(pattern), _entity_id(eid))
 
     def pull_many(self, pattern: Any, eids: Iterable[Any]) -> list[dict[str, Any] | None]:
         """`pull` for each of several entities, in their order."""
+        if isinstance(eids, str | bytes | Mapping) or not isinstance(eids, Iterable):
+            raise ArgumentError(f"expected a list of entity ids, got {shown(eids)}", argument="eids")
         parsed = parse_pull(pattern)
-        return [pull(self.snapshot, parsed, plain(eid, ID_KEY)) for eid in eids]
+        return [pull(self.snapshot, parsed, _entity_id(eid)) for eid in eids]
 
     def entity(self, eid: Any) -> dict[str, Any] | None:
         """Everything an entity states, with its `db/id`; None when it states nothing.
 
         `entity("offset-metadata")` shows the next offset of every stream by the stream's name.
         """
-        return self.snapshot.entity(plain(eid, ID_KEY))
+        return self.snapshot.entity(_entity_id(eid))
 
     def facts(self, e: Any = None, a: str | None = None, v: Any = None) -> Iterator[Fact]:
         """The facts that have this entity, attribute and value; None for any. A history tells retractions
         by `added`."""
-        wanted = (ANY if part is None else plain(part) for part in (e, a, v))
-        return self.snapshot.facts(*wanted)
+        if a is not None and type(a) is not str:
+            raise ArgumentError(f"expected the name of an attribute or None, got {shown(a)}", argument="a")
+        entity = ANY if e is None else _entity_id(e)
+        return self.snapshot.facts(entity, ANY if a is None else a, ANY if v is None else plain(v))
 
     def documents(self, key: Mapping[str, Any], start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
         """The documents of one stream in order, offsets `start` … `stop` - 1, each with `db/id` and `offset`.
 
         `key` is such as `{"topic": "foo", "partition": 1}`. A stream that does not exist has none.
         """
-        low, high = _offset("start", start), EVERYTHING if stop is None else _offset("stop", stop)
+        if self.snapshot.history:
+            raise ArgumentError("a history has facts but no documents: take them from the database itself or as_of")
+        low, high = whole_number("start", start), EVERYTHING if stop is None else whole_number("stop", stop)
         found = self.snapshot.ordered(self.stream(key), low, high)
         return [{ID_KEY: each.e, OFFSET_KEY: each.offset, **each.document} for each in found]
 
@@ -108,12 +117,13 @@ class Database:
         """The stream a key names: with its names in the order given if there is such a stream, else in any
         order in which there is one."""
         if isinstance(key, Stream):
-            return key
+            return checked_stream(key.names, key.values, "the key")
         if not isinstance(key, Mapping) or not key:
             raise ArgumentError(
-                f'expected a key such as {{"topic": "foo", "partition": 1}}, got {key!r}', argument="key"
+                f'expected a key such as {{"topic": "foo", "partition": 1}}, got {shown(key)}', argument="key"
             )
-        items = [(name, plain(value, str(name))) for name, value in key.items()]
+        given = checked_stream(tuple(key), tuple(key.values()), "the key")
+        items = list(zip(given.names, given.values, strict=True))
         orders = permutations(items) if len(items) <= _MOST_KEY_ATTRIBUTES else iter([tuple(items)])
         streams = [Stream(tuple(n for n, _ in order), tuple(v for _, v in order)) for order in orders]
         return next((s for s in streams if self.snapshot.find_stream(s) is not None), streams[0])
@@ -145,16 +155,17 @@ class Database:
             raise ArgumentError("with_ needs a database as of a position, not a history or a since")
         draft = Draft(self.snapshot)
         apply(draft, tx_data, Database)
-        after = self if draft.is_empty() else Database(draft.view())
-        return TxReport(self, after, draft.offsets(), lambda: facts_between(self.snapshot, after.snapshot))
+        after = Database(draft.result())
+        return TxReport(self, after, draft.offsets(), lambda: facts_between(self.snapshot, after.snapshot, self.t))
 
     def _position(self, t: int | datetime) -> int:
         if isinstance(t, datetime):
-            if t.tzinfo is None:
-                raise ArgumentError(f"expected a datetime with a time zone, got {t!r}", argument="t")
-            delta = t.astimezone(UTC) - EPOCH
-            return self.snapshot.log.position_at((delta.days * 86400 + delta.seconds) * 10**6 + delta.microseconds)
-        return _offset("t", t)
+            offset = t.utcoffset()
+            if offset is None:
+                raise ArgumentError(f"expected a datetime with a time zone, got {shown(t)}", argument="t")
+            since_epoch = t.replace(tzinfo=None) - EPOCH.replace(tzinfo=None)
+            return self.snapshot.log.position_at((since_epoch - offset) // _MICROSECOND)
+        return whole_number("t", t)
 
 
 @dataclass(frozen=True)
@@ -190,16 +201,30 @@ def q(
 ) -> Any:
     """The answer to a query over `inputs`, which stand for `:in` in order: a `Database` (or a collection of
     tuples) for each source, then values. See `Database.q`."""
-    return run_query(query, list(map(_unwrapped, inputs)), engine=engine, timeout=timeout, max_rows=max_rows)
+    return run_query(query, list(map(unwrapped, inputs)), engine=engine, timeout=timeout, max_rows=max_rows)
 
 
-def _unwrapped(given: Any) -> Any:
+def unwrapped(given: Any) -> Any:
+    """A query's input as the engines take it: a database value as the snapshot it is of."""
     return given.snapshot if isinstance(given, Database) else given
 
 
-def _offset(name: str, value: Any) -> int:
+def _entity_id(eid: Any) -> Any:
+    if eid is None or isinstance(eid, _CONTAINERS):
+        raise ArgumentError(f"expected the id of an entity, a scalar, got {shown(eid)}", argument="eid")
+    return plain(eid, ID_KEY)
+
+
+def check_database(db: object) -> None:
+    """Raise `ArgumentError` unless this is a database value."""
+    if not isinstance(db, Database):
+        raise ArgumentError(f"expected a Database, such as conn.db(), got {shown(db)}", argument="db")
+
+
+def whole_number(name: str, value: Any) -> int:
+    """An offset or a position, at most what a store can hold; `ArgumentError` for what is none."""
     if type(value) is not int or value < 0:
-        raise ArgumentError(f"expected {name} to be a whole number from 0, got {value!r}", argument=name)
+        raise ArgumentError(f"expected {name} to be a whole number from 0, got {shown(value)}", argument=name)
     return min(value, EVERYTHING)
 
 

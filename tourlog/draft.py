@@ -6,22 +6,19 @@ Pure but for its own growth; nothing is written until somebody commits what it p
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
-from tourlog.errors import ArgumentError, DocumentError, TransactionError
+from tourlog.errors import TransactionError, shown
 from tourlog.fact_index import ForkedIndex
 from tourlog.facts import Fact, document_facts
 from tourlog.snapshot import Snapshot
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
 from tourlog.storage.overlay import OverlayLog
 from tourlog.stream import (
-    ID_KEY,
     OFFSET_KEY,
     ORDER_KEY,
-    SYSTEM_PREFIX,
     Stream,
     document_id,
     document_place,
@@ -29,7 +26,6 @@ from tourlog.stream import (
     stream_prefix,
 )
 from tourlog.values import (
-    check,
     decode,
     decode_documents,
     encode,
@@ -43,30 +39,57 @@ BATCH_DOCUMENTS = 100
 BATCH_BYTES = 1 << 20
 """A batch holds at most so many documents, and is halved while it is larger than so many bytes."""
 
-_CONTAINERS = (list, tuple, set, frozenset, dict)
+_UNCHANGED: Any = object()
 
 
 @dataclass(slots=True)
 class Tail:
-    """What a draft adds to one stream."""
+    """What a draft adds to one stream; the first `viewed` of the documents are in the draft's view."""
 
     stream: Stream
     record: StreamRecord
     head: int
     documents: list[Mapping[str, Any]] = field(default_factory=list)
+    viewed: int = 0
 
     @property
     def next(self) -> int:
         return self.head + len(self.documents)
 
 
+Amended = dict[tuple[int, int], dict[str, Any]]
+"""Documents by their stream's id and their number among those the draft adds to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """In a draft's journal: a stream got a tail."""
+
+    tail: Tail
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """In a draft's journal: a tail of so many documents grew."""
+
+    tail: Tail
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """In a draft's journal: an entity was left in another state than this."""
+
+    key: Any
+    before: Any
+
+
 @dataclass(frozen=True, slots=True)
 class Savepoint:
     """How far a draft was: what to return to when an operation fails half way."""
 
-    counts: dict[Stream, int]
-    entities: dict[Any, tuple[Any, dict[str, Any] | None]]
-    next_stream: int
+    journal: int
+    view: Snapshot
 
 
 class Draft:
@@ -80,17 +103,18 @@ class Draft:
         self._names: set[str] = set()
         self._entities: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
         self._next_stream = base.log.next_stream()
-        self._view: Snapshot | None = None
+        self._journal: list[Created | Extended | Changed] = []
+        self._view = base
+        self._longer: dict[int, Tail] = {}
+        self._touched: dict[Any, None] = {}
 
     # Ordered documents.
 
-    def append(self, documents: Iterable[Any], names: Sequence[str]) -> None:
-        """Add documents to the streams their key attributes name, in order; all of them or none."""
-        grouped = group_documents(documents, names)
-        for stream, group in grouped:
-            self.tail(stream).documents.extend(group)
-        if grouped:
-            self._view = None
+    def extend(self, tail: Tail, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Add checked documents to the end of their stream."""
+        self._journal.append(Extended(tail, len(tail.documents)))
+        tail.documents.extend(documents)
+        self._longer[tail.record.id] = tail
 
     def tail(self, stream: Stream) -> Tail:
         """The end of a stream; a stream that does not exist is created with the transaction."""
@@ -100,6 +124,7 @@ class Draft:
             head = 0 if record is None else self.base.log.next_offset(record.id, self.base.t)
             tail = Tail(stream, record or self._new_stream(stream), head)
             self._tails[stream] = self._by_prefix[tail.record.prefix] = tail
+            self._journal.append(Created(tail))
         return tail
 
     def next_offset(self, stream: Stream) -> int:
@@ -108,86 +133,131 @@ class Draft:
         return tail.next if tail is not None else self.base.next_offset(stream)
 
     def _new_stream(self, stream: Stream) -> StreamRecord:
-        log = self.base.log
-        name = stream_name(stream, lambda name: name in self._names or log.stream_by_name(name) is not None)
-        prefix = stream_prefix(
-            log.salt, stream.key, lambda p: p in self._by_prefix or log.stream_by_prefix(p) is not None
-        )
+        name = stream_name(stream, self._is_taken_name)
+        prefix = stream_prefix(self.base.log.salt, stream.key, self._is_taken_prefix)
         self._names.add(name)
         number = self._next_stream
         self._next_stream += 1
         return StreamRecord(number, stream.names, stream.values, stream.key, name, prefix, self.t)
+
+    def _is_taken_name(self, name: str) -> bool:
+        found = self.base.log.stream_by_name(name)
+        return name in self._names or (found is not None and found.t <= self.base.t)
+
+    def _is_taken_prefix(self, prefix: int) -> bool:
+        """Whether ids begin with it: those of a stream, or one that somebody gave an entity beforehand."""
+        found = self.base.log.stream_by_prefix(prefix)
+        if prefix in self._by_prefix or (found is not None and found.t <= self.base.t):
+            return True
+        first = document_id(prefix, 0)
+        return identity(first) in self._entities or self.base.log.entity(ordered_bytes(first), self.base.t) is not None
 
     # Entities.
 
     def state(self, e: Any) -> dict[str, Any] | None:
         """Everything an entity states at this point of the transaction."""
         changed = self._entities.get(identity(e))
-        if changed is not None:
-            return changed[1]
-        return self._state_in_tail(e) or self.base.state(e)
+        return changed[1] if changed is not None else self._state_before(e)
 
-    def _state_in_tail(self, e: Any) -> dict[str, Any] | None:
+    def _state_before(self, e: Any) -> dict[str, Any] | None:
+        """What an entity stated when it was appended, by this transaction or an earlier one, or else before."""
+        place = self._place_in_tail(e)
+        if place is None:
+            return self.base.state(e)
+        tail, number = place
+        own = plain(dict(tail.documents[number]))
+        return {OFFSET_KEY: tail.head + number, ORDER_KEY: list(tail.stream.names), **own}
+
+    def _place_in_tail(self, e: Any) -> tuple[Tail, int] | None:
+        """Where a document of this transaction is; None for any other entity."""
         place = document_place(e)
         tail = self._by_prefix.get(place[0]) if place is not None else None
         if tail is None or place is None or not tail.head <= place[1] < tail.next:
             return None
-        document = tail.documents[place[1] - tail.head]
-        return {OFFSET_KEY: place[1], ORDER_KEY: list(tail.stream.names), **plain(dict(document))}
+        return tail, place[1] - tail.head
 
     def put(self, e: Any, state: dict[str, Any] | None) -> None:
-        """Leave an entity in this state; None retracts it. Raises TransactionError when it is a document that is
-        still to be appended: what is appended there would be lost behind it."""
-        self._refuse_future(e)
-        self._entities[identity(e)] = (e, state or None)
-        self._view = None
+        """Leave an entity in this state; None retracts it."""
+        key = identity(e)
+        self._refuse_future_id(e)
+        self._journal.append(Changed(key, self._entities.get(key, _UNCHANGED)))
+        self._entities[key] = (e, state or None)
+        self._touched[key] = None
 
-    def _refuse_future(self, e: Any) -> None:
+    def _refuse_future_id(self, e: Any) -> None:
+        """The ids of documents still to come are the store's: an entity with one would hide the document."""
+        record = self._stream_of(e)
         place = document_place(e)
-        stream = self._stream_of(place[0]) if place is not None else None
-        if place is None or stream is None:
-            return
-        tail = self._by_prefix.get(place[0])
-        end = tail.next if tail is not None else self.base.log.next_offset(stream.id, self.base.t)
-        if place[1] >= end:
-            raise TransactionError(
-                f"expected an entity to write, got {e!r}, the id of offset {place[1]} of stream {stream.name}, which "
-                f"is at {end}: append the document first",
-                operation=e,
-            )
+        if record is not None and place is not None:
+            stream = Stream(record.names, record.values)
+            if place[1] >= self.next_offset(stream):
+                raise TransactionError(
+                    f"{shown(e)} is the id of a document still to come, number {place[1]} of stream {stream}",
+                    operation=e,
+                )
 
-    def _stream_of(self, prefix: int) -> StreamRecord | None:
-        tail = self._by_prefix.get(prefix)
-        return tail.record if tail is not None else self.base.log.stream_by_prefix(prefix)
+    def _stream_of(self, e: Any) -> StreamRecord | None:
+        """The stream whose document an id names."""
+        place = document_place(e)
+        if place is None:
+            return None
+        if place[0] in self._by_prefix:
+            return self._by_prefix[place[0]].record
+        found = self.base.log.stream_by_prefix(place[0])
+        return found if found is not None and found.t <= self.base.t else None
 
     # Savepoints.
 
     def savepoint(self) -> Savepoint:
         """A point to return to."""
-        counts = {stream: len(tail.documents) for stream, tail in self._tails.items()}
-        return Savepoint(counts, dict(self._entities), self._next_stream)
+        return Savepoint(len(self._journal), self.view())
 
     def return_to(self, savepoint: Savepoint) -> None:
-        """Undo everything since a savepoint."""
-        for stream, tail in list(self._tails.items()):
-            if stream in savepoint.counts:
-                del tail.documents[savepoint.counts[stream] :]
-            else:
-                del self._tails[stream], self._by_prefix[tail.record.prefix]
-                self._names.discard(tail.record.name)
-        self._entities = dict(savepoint.entities)
-        self._next_stream = savepoint.next_stream
-        self._view = None
+        """Undo everything since a savepoint. What came before it is in its view."""
+        while len(self._journal) > savepoint.journal:
+            self._undo(self._journal.pop())
+        self._longer.clear()
+        self._touched.clear()
+        self._view = savepoint.view
+
+    def _undo(self, step: Created | Extended | Changed) -> None:
+        match step:
+            case Created(tail):
+                del self._tails[tail.stream], self._by_prefix[tail.record.prefix]
+                if tail.record.t == self.t:
+                    self._names.discard(tail.record.name)
+                    self._next_stream -= 1
+            case Extended(tail, count):
+                del tail.documents[count:]
+                tail.viewed = min(tail.viewed, count)
+            case Changed(key, before):
+                if before is _UNCHANGED:
+                    del self._entities[key]
+                else:
+                    self._entities[key] = before
 
     # Results.
 
     def view(self) -> Snapshot:
         """The database as it would be after the transaction so far; does not change when the draft goes on."""
-        if self._view is None:
-            commit = self.prepare()
-            log = OverlayLog(self.base.log, self.base.t, commit)
-            self._view = Snapshot(log, ForkedIndex(self.base.index, self.base.t, log), self.t)
+        if self._longer or self._touched:
+            self._view = _overlaid(self._view, self._latest())
+            self._longer.clear()
+            self._touched.clear()
         return self._view
+
+    def _latest(self) -> Commit:
+        """What came since the last view, as a transaction of its own."""
+        tails = list(self._longer.values())
+        batches = [batch for tail in tails for batch in self._batches(tail, tail.viewed, Amended())]
+        created = tuple(tail.record for tail in tails if tail.record.t == self.t and not tail.viewed)
+        for tail in tails:
+            tail.viewed = len(tail.documents)
+        return self._commit(created, batches, [self._entities[key] for key in self._touched])
+
+    def result(self) -> Snapshot:
+        """The database as it will be once this is committed as a whole."""
+        return self.base if self.is_empty() else _overlaid(self.base, self.prepare())
 
     def is_empty(self) -> bool:
         """Whether committing would change nothing."""
@@ -195,49 +265,70 @@ class Draft:
 
     def prepare(self, tx_id: str | None = None) -> Commit:
         """The transaction as a storage backend takes it."""
+        changed, amended = self._settled()
         tails = sorted((tail for tail in self._tails.values() if tail.documents), key=lambda tail: tail.record.id)
-        changed = list(self._changed())
+        batches = [batch for tail in tails for batch in self._batches(tail, 0, amended)]
+        created = tuple(tail.record for tail in tails if tail.record.t == self.t)
+        heads = tuple((tail.record.id, tail.head) for tail in tails)
+        return self._commit(created, batches, changed, heads, tx_id)
+
+    def _settled(self) -> tuple[list[tuple[Any, dict[str, Any] | None]], Amended]:
+        """The entities that changed; and apart, the documents that this transaction both appends and amends:
+        they are written as they ended, for as they began they never held."""
+        changed, amended = [], Amended()
+        for e, state in self._changed():
+            place = self._place_in_tail(e)
+            if place is None or state is None or ORDER_KEY not in state:
+                changed.append((e, state))
+            else:
+                own = {key: value for key, value in state.items() if key not in (OFFSET_KEY, ORDER_KEY)}
+                amended[place[0].record.id, place[1]] = own
+        return changed, amended
+
+    def _commit(
+        self,
+        created: tuple[StreamRecord, ...],
+        batches: list[Batch],
+        changed: list[tuple[Any, dict[str, Any] | None]],
+        heads: tuple[tuple[int, int], ...] = (),
+        tx_id: str | None = None,
+    ) -> Commit:
+        states = [
+            Batch(self.t, 0, start, len(part), encode([[e, state] for e, state in part]))
+            for start in range(0, len(changed), BATCH_DOCUMENTS)
+            for part in [changed[start : start + BATCH_DOCUMENTS]]
+        ]
+        instant = max(time.time_ns() // 1000, self.base.log.head().instant + 1)
+        transaction = Transaction(self.t, instant, tx_id)
         entities = tuple(self._record(e, state) for e, state in changed)
-        batches = [batch for tail in tails for batch in self._batches(tail)]
-        for start in range(0, len(changed), BATCH_DOCUMENTS):
-            part = [[e, state] for e, state in changed[start : start + BATCH_DOCUMENTS]]
-            batches.append(Batch(self.t, 0, start, len(part), encode(part)))
-        last = self.base.log.head().instant
-        instant = max(time.time_ns() // 1000, last + 1)
-        return Commit(
-            Transaction(self.t, instant, tx_id),
-            tuple(tail.record for tail in tails if tail.record.t == self.t),
-            tuple((tail.record.id, tail.head) for tail in tails),
-            tuple(batches),
-            entities,
-        )
+        return Commit(transaction, created, heads, (*batches, *states), entities)
 
     def offsets(self, since: Savepoint | None = None) -> dict[Stream, range]:
         """The offsets appended to each stream."""
-        counts = since.counts if since is not None else {}
-        return {
-            stream: range(tail.head + counts.get(stream, 0), tail.next)
-            for stream, tail in self._tails.items()
-            if len(tail.documents) > counts.get(stream, 0)
-        }
+        found: dict[Stream, range] = {}
+        for step in self._journal[since.journal if since is not None else 0 :]:
+            if isinstance(step, Extended) and step.tail.stream not in found:
+                found[step.tail.stream] = range(step.tail.head + step.count, step.tail.next)
+        return found
 
     def _changed(self) -> Iterator[tuple[Any, dict[str, Any] | None]]:
+        """The entities that the transaction leaves otherwise than it found or appended them."""
         for e, state in self._entities.values():
-            before = self._state_in_tail(e) or self.base.state(e)
+            before = self._state_before(e)
             if identity(before or {}) != identity(state or {}) or _typed(before or {}) != _typed(state or {}):
                 yield e, state
 
     def _record(self, e: Any, state: dict[str, Any] | None) -> EntityRecord:
-        place = document_place(e)
-        stream = self._stream_of(place[0]) if place is not None else None
-        key = ordered_bytes(e)
+        key, stream, place = ordered_bytes(e), self._stream_of(e), document_place(e)
         if stream is None or place is None:
             return EntityRecord(key, self.t, encode(state))
         return EntityRecord(key, self.t, encode(state), stream.id, place[1])
 
-    def _batches(self, tail: Tail) -> Iterator[Batch]:
-        for start in range(0, len(tail.documents), BATCH_DOCUMENTS):
+    def _batches(self, tail: Tail, skip: int, amended: Amended) -> Iterator[Batch]:
+        for start in range(skip, len(tail.documents), BATCH_DOCUMENTS):
             group = tail.documents[start : start + BATCH_DOCUMENTS]
+            if amended:
+                group = [amended.get((tail.record.id, n), document) for n, document in enumerate(group, start)]
             yield from self._capped(tail.record.id, tail.head + start, group)
 
     def _capped(self, stream: int, first: int, documents: Sequence[Mapping[str, Any]]) -> Iterator[Batch]:
@@ -250,21 +341,34 @@ class Draft:
             yield Batch(self.t, stream, first, len(documents), body)
 
 
-def facts_between(before: Snapshot, after: Snapshot) -> Iterator[Fact]:
-    """The facts the transactions after one position and up to another added and retracted, off the log."""
-    for batch in after.log.tail(before.t, after.t):
-        if batch.stream:
-            record = after.log.stream_by_id(batch.stream)
-            assert record is not None, "a batch's stream exists"
+def _overlaid(below: Snapshot, commit: Commit) -> Snapshot:
+    """A snapshot with a prepared transaction, or more of one, on top."""
+    log, index = OverlayLog(below.log, below.t, commit), below.index
+    if log.base is not below.log and isinstance(index, ForkedIndex):
+        index = index.base
+    return Snapshot(log, ForkedIndex(index, log.base_t, log), commit.transaction.t)
+
+
+def facts_between(before: Snapshot, after: Snapshot, base_t: int) -> Iterator[Fact]:
+    """The facts that one transaction, or a part of it, added and retracted: what holds after it and did not
+    before. Both see the log up to `base_t`, where the transaction began."""
+    changed: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
+    for batch in after.log.tail(base_t, after.t):
+        if not batch.stream:
+            changed.update((identity(e), (e, state)) for e, state in decode(batch.body))
+    for batch in after.log.tail(base_t, after.t):
+        record = after.log.stream_by_id(batch.stream) if batch.stream else None
+        if record is not None:
+            known = before.log.next_offset(record.id, before.t) if before.log.stream_by_id(record.id) else 0
             for offset, document in enumerate(decode_documents(batch.body), batch.first):
                 e = document_id(record.prefix, offset)
-                for a, v in document_facts({OFFSET_KEY: offset, **document}):
-                    yield Fact(e, a, v, batch.t)
-        else:
-            for e, state in decode(batch.body):
-                old, new = _keyed(before.state(e)), _keyed(state)
-                yield from (Fact(e, a, v, batch.t, False) for key, (a, v) in old.items() if key not in new)
-                yield from (Fact(e, a, v, batch.t) for key, (a, v) in new.items() if key not in old)
+                if offset >= known and e not in changed:
+                    for a, v in document_facts({OFFSET_KEY: offset, **document}):
+                        yield Fact(e, a, v, batch.t)
+    for e, state in changed.values():
+        old, new = _keyed(before.state(e)), _keyed(state)
+        yield from (Fact(e, a, v, after.t, False) for key, (a, v) in old.items() if key not in new)
+        yield from (Fact(e, a, v, after.t) for key, (a, v) in new.items() if key not in old)
 
 
 def _keyed(state: Mapping[str, Any] | None) -> dict[Any, tuple[str, Any]]:
@@ -274,80 +378,3 @@ def _keyed(state: Mapping[str, Any] | None) -> dict[Any, tuple[str, Any]]:
 def _typed(state: Mapping[str, Any]) -> bytes:
     """What tells equal states of different types apart, such as 1 and 1.0."""
     return encode(state)
-
-
-def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, list[dict[str, Any]]]]:
-    """Checked documents by stream, streams in order of first appearance."""
-    check_names(names)
-    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
-        raise ArgumentError(f"expected a list of documents, got {type(documents).__name__}", argument="documents")
-    groups: dict[Any, tuple[Stream, list[dict[str, Any]]]] = {}
-    names = tuple(names)
-    for number, document in enumerate(documents):
-        check_document(document, names, number)
-        values = tuple(document[name] for name in names)
-        key = identity(values)
-        found = groups.get(key)
-        if found is None:
-            found = groups[key] = (Stream(names, tuple(map(plain, values))), [])
-        found[1].append(document)
-    return list(groups.values())
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raise `ArgumentError` unless these can be the key attributes of a stream."""
-    if not names:
-        raise ArgumentError("expected the name of at least one key attribute, got none", argument="key")
-    for name in names:
-        if type(name) is not str:
-            raise ArgumentError(f"expected the names of key attributes, got {name!r}", argument="key")
-        if name == OFFSET_KEY or name.startswith(SYSTEM_PREFIX):
-            raise ArgumentError(f"{name!r} is the store's own and cannot be a key attribute", argument="key")
-    if len(set(names)) != len(names):
-        raise ArgumentError(f"expected distinct key attributes, got {', '.join(names)}", argument="key")
-
-
-def check_document(document: Any, names: Sequence[str], number: int) -> None:
-    """Raise `DocumentError` unless the document can be appended under these key attributes."""
-    where = f"documents[{number}]"
-    check(document, where=where)
-    for key in document:
-        if key == OFFSET_KEY or key.startswith(SYSTEM_PREFIX):
-            raise DocumentError(f"{where} has {key!r}, which the store adds itself", path=key, where=where)
-    for name in names:
-        value = document.get(name)
-        if value is None:
-            problem = "has None in" if name in document else "lacks"
-            raise DocumentError(f"{where} {problem} the key attribute {name!r}", path=name, where=where)
-        if type(value) in _CONTAINERS:
-            raise DocumentError(
-                f"{where} has a {type(value).__name__} in the key attribute {name!r}, expected a scalar",
-                path=name,
-                where=where,
-                value=value,
-            )
-
-
-def ordered_documents(base: Snapshot, documents: Any, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The documents with the ids and offsets they would take next, in the order given."""
-    documents = documents if isinstance(documents, list) else _listed(documents)
-    draft = Draft(base)
-    draft.append(documents, names)
-    counters: dict[Stream, int] = {}
-    result = []
-    for document in documents:
-        stream = Stream(tuple(names), tuple(plain(document[name]) for name in names))
-        tail = draft.tail(stream)
-        offset = counters.get(stream, tail.head)
-        counters[stream] = offset + 1
-        e: UUID = document_id(tail.record.prefix, offset)
-        result.append({ID_KEY: e, OFFSET_KEY: offset, ORDER_KEY: list(names), **document})
-    return result
-
-
-def _listed(documents: Any) -> Any:
-    return (
-        list(documents)
-        if isinstance(documents, Iterable) and not isinstance(documents, str | bytes | Mapping)
-        else documents
-    )

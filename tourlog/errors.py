@@ -6,7 +6,33 @@ an error names (a path, a line, the values compared) is an attribute of the exce
 
 from __future__ import annotations
 
+from reprlib import Repr
 from typing import Any
+
+_MOST_DIGITS = 1000
+
+
+class _Short(Repr):
+    """Representations cut short: whatever somebody gave fits a message, be it endless or huge."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 120
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write out thousands of digits; nobody wants to read them."""
+        if x.bit_length() > _MOST_DIGITS:
+            return f"<int of {x.bit_length()} bits>"
+        return super().repr_int(x, level)
+
+
+def shown(value: object) -> str:
+    """A value as an error's message shows it.
+
+    >>> shown({"a": [1, "b"]}), shown(10**5000)
+    ("{'a': [1, 'b']}", '<int of 16610 bits>')
+    """
+    return _Short().repr(value)
 
 
 class TourlogError(Exception):

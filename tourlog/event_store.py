@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from tourlog.connection import Connection
-from tourlog.database import Database, TxReport
+from tourlog.connection import Connection, check_connection
+from tourlog.database import Database, TxReport, check_database
+from tourlog.errors import ArgumentError, shown
 from tourlog.stream import ID_KEY, OFFSET_KEY
 
 State = TypeVar("State")
@@ -18,6 +19,7 @@ def save_events(
     conn: Connection, events: Iterable[Mapping[str, Any]], *, key: str = AGGREGATE_ID, **conditions: Any
 ) -> TxReport:
     """Append events, each to its aggregate's stream; `conditions` are those of `Connection.append`."""
+    check_connection(conn)
     return conn.append(events, key, **conditions)
 
 
@@ -25,6 +27,7 @@ def get_events_for_aggregate(
     db: Database, aggregate_id: Any, *, key: str = AGGREGATE_ID, start: int = 0, stop: int | None = None
 ) -> list[dict[str, Any]]:
     """The events of one aggregate in order, equal to what was saved; offsets `start` … `stop` - 1."""
+    check_database(db)
     documents = db.documents({key: aggregate_id}, start, stop)
     return [
         {name: value for name, value in document.items() if name not in (ID_KEY, OFFSET_KEY)} for document in documents
@@ -47,6 +50,8 @@ def hydrate(
     >>> hydrate(conn.db(), "a", lambda total, event: total + event["add"], 0)
     5
     """
+    if not callable(apply):
+        raise ArgumentError(f"expected a function of a state and an event, got {shown(apply)}", argument="apply")
     state = initial
     for event in get_events_for_aggregate(db, aggregate_id, key=key):
         state = apply(state, event)

@@ -41,9 +41,11 @@ class AttributeIndex(Protocol):
 class LoadedAttribute:
     """The versions of one attribute, in the order of the log. Only ever grows, so readers need no lock."""
 
-    __slots__ = ("by_entity", "by_value", "versions")
+    __slots__ = ("_live", "by_entity", "by_value", "versions")
 
     def __init__(self) -> None:
+        self._live: dict[Any, list[Version]] = {}
+        """What holds of entities that changed, so that a change does not go through all of an entity's past."""
         self.versions: list[Version] = []
         self.by_entity: dict[Any, list[Version]] = {}
         self.by_value: dict[Any, list[Version]] = {}
@@ -57,11 +59,21 @@ class LoadedAttribute:
         """Make `values` all that holds of `e` from `t` on: unchanged facts stay, the others end."""
         e_key = identity(e)
         wanted = {identity(value): value for value in values}
-        for version in self.by_entity.get(e_key, ()):
-            if version.ended is None and wanted.pop(version.v_key, self) is self:
+        held = self._live[e_key] if e_key in self._live else self._open(e_key)
+        kept = []
+        for version in held:
+            if wanted.pop(version.v_key, self) is self:
                 version.ended = t
+            else:
+                kept.append(version)
         for v_key, value in wanted.items():
-            self.add(Version(e, e_key, value, v_key, t))
+            kept.append(Version(e, e_key, value, v_key, t))
+            self.add(kept[-1])
+        if kept or held:
+            self._live[e_key] = kept
+
+    def _open(self, e_key: Any) -> list[Version]:
+        return [version for version in self.by_entity.get(e_key, ()) if version.ended is None]
 
     def candidates(self, e_key: Any, v_key: Any, bound: tuple[bool, bool]) -> list[Version]:
         if bound[0]:
@@ -72,6 +84,9 @@ class LoadedAttribute:
     def find(self, e_key: Any, v_key: Any, bound: tuple[bool, bool]) -> Iterator[VersionRow]:
         for version in self.candidates(e_key, v_key, bound):
             yield version.e, version.v, version.tx, version.ended
+
+
+_UNLOADED = (0, LoadedAttribute())
 
 
 class _Shared:
@@ -97,48 +112,67 @@ class FactIndex(_Shared):
         super().__init__()
         self._log = log
         self._lock = Lock()
-        self._attributes: dict[str, LoadedAttribute] = {}
-        self._positions: dict[str, int] = {}
-        self._complete: dict[str, LoadedAttribute] | None = None
-        self._complete_to = 0
+        self._loaded: dict[str, tuple[int, LoadedAttribute]] = {}
+        self._complete: tuple[int, dict[str, LoadedAttribute]] = (0, {})
         self._streams: dict[int, StreamRecord] = {}
 
     def is_loaded(self, attribute: str, t: int) -> bool:
         """Whether `attribute` can be read at `t` without touching the log."""
-        return self._positions.get(attribute, 0) >= t
+        return self._loaded.get(attribute, _UNLOADED)[0] >= t
 
     def load(self, attributes: Iterable[str], t: int) -> None:
         """Bring these attributes up to position `t`, in as few passes over the log as possible."""
         with self._lock:
-            behind: dict[int, list[str]] = {}
-            for attribute in dict.fromkeys(attributes):
-                position = self._positions.get(attribute, 0)
-                if position < t:
-                    behind.setdefault(position, []).append(attribute)
-            for position, names in behind.items():
-                self._extend(names, position, t)
+            self._load(attributes, t)
+
+    def _load(self, attributes: Iterable[str], t: int) -> None:
+        behind: dict[int, list[str]] = {}
+        for attribute in dict.fromkeys(attributes):
+            position = self._loaded.get(attribute, _UNLOADED)[0]
+            if position < t:
+                behind.setdefault(position, []).append(attribute)
+        for position, names in behind.items():
+            self._extend(names, position, t)
 
     def attribute(self, attribute: str, t: int) -> AttributeIndex:
         """The index of one attribute, complete up to `t` at least."""
-        if not self.is_loaded(attribute, t):
-            self.load((attribute,), t)
-        return self._attributes[attribute] if attribute in self._attributes else LoadedAttribute()
+        position, index = self._loaded.get(attribute, _UNLOADED)
+        if position >= t:
+            return index
+        with self._lock:
+            self._load((attribute,), t)
+            return self._loaded[attribute][1]
 
     def attributes(self, t: int) -> Mapping[str, AttributeIndex]:
         """The index of every attribute documents state, complete up to `t` at least."""
         with self._lock:
-            if self._complete is None:
-                self._complete = {}
-            if self._complete_to < t:
-                self._extend_all(self._complete, self._complete_to, t)
-                self._complete_to = t
-            return dict(self._complete)
+            position, indexes = self._complete
+            if position < t:
+                try:
+                    self._extend_all(indexes, position, t)
+                except BaseException:
+                    self._complete = (0, {})
+                    raise
+                self._complete = (t, indexes)
+            return dict(indexes)
 
     def _extend(self, names: list[str], after: int, upto: int) -> None:
-        indexes = {name: self._attributes.get(name) or LoadedAttribute() for name in names}
+        """Grow these indexes; one that is left half grown is forgotten, and loaded anew when asked for. Whoever
+        reads it already looks no further than the position it was good for."""
+        indexes = {name: self._loaded[name][1] if name in self._loaded else LoadedAttribute() for name in names}
+        try:
+            self._grow(indexes, after, upto)
+        except BaseException:
+            for name in names:
+                self._loaded.pop(name, None)
+            raise
+        self._loaded.update((name, (upto, index)) for name, index in indexes.items())
+
+    def _grow(self, indexes: Mapping[str, LoadedAttribute], after: int, upto: int) -> None:
+        names = [name for name in indexes if name != INSTANT_KEY]
         columns = tuple(dict.fromkeys(root for name in names for root in roots(name)))
-        readers = [(indexes[name], _reader(name, columns)) for name in names if name != INSTANT_KEY]
-        state_readers = [(index, _state_reader(name)) for name, index in indexes.items() if name != INSTANT_KEY]
+        readers = [(indexes[name], _reader(name, columns)) for name in names]
+        state_readers = [(indexes[name], _state_reader(name)) for name in names]
         decoder = columns_decoder(columns)
         for batch in self._log.tail(after, upto) if readers else ():
             if batch.stream:
@@ -147,8 +181,6 @@ class FactIndex(_Shared):
                 _add_states(batch, state_readers)
         if INSTANT_KEY in indexes:
             self._add_instants(indexes[INSTANT_KEY], after, upto)
-        self._attributes.update(indexes)
-        self._positions.update(dict.fromkeys(names, upto))
 
     def _add_documents(
         self, batch: Batch, rows: list[tuple[Any, ...]], readers: list[tuple[LoadedAttribute, _Reader]]
@@ -201,52 +233,54 @@ class ForkedIndex(_Shared):
 
     def __init__(self, base: FactIndex | ForkedIndex, base_t: int, log: Log) -> None:
         super().__init__()
-        self._base, self._base_t, self._log = base, base_t, log
+        self.base, self.base_t = base, base_t
+        self._log = log
         self._lock = Lock()
         self._attributes: dict[str, AttributeIndex] = {}
 
     def is_loaded(self, attribute: str, t: int) -> bool:
         """Whether `attribute` can be read at `t` without touching the log."""
-        return self._base.is_loaded(attribute, min(t, self._base_t))
+        return self.base.is_loaded(attribute, min(t, self.base_t))
 
-    def load(self, attributes: Iterable[str], t: int) -> None:
+    def load(self, attributes: Iterable[str], t: int) -> None:  # noqa: ARG002  # what forks is complete
         """Bring these attributes up to position `t`."""
-        self._base.load(attributes, min(t, self._base_t))
+        self.base.load(attributes, self.base_t)
 
-    def attribute(self, attribute: str, t: int) -> AttributeIndex:
+    def attribute(self, attribute: str, t: int) -> AttributeIndex:  # noqa: ARG002  # what forks is complete
         """The index of one attribute, complete up to `t` at least."""
         with self._lock:
             if attribute not in self._attributes:
-                base = self._base.attribute(attribute, min(t, self._base_t))
+                base = self.base.attribute(attribute, self.base_t)
                 self._attributes[attribute] = self._fork(attribute, base)
             return self._attributes[attribute]
 
     def attributes(self, t: int) -> Mapping[str, AttributeIndex]:
         """The index of every attribute documents state, complete up to `t` at least."""
-        names = dict.fromkeys(self._base.attributes(min(t, self._base_t)))
-        for batch in self._log.tail(self._base_t, t):
+        names = dict.fromkeys(self.base.attributes(min(t, self.base_t)))
+        for batch in self._log.tail(self.base_t, t):
             documents = decode_documents(batch.body) if batch.stream else _states(batch)
             names.update((a, None) for document in documents for a, _ in document_facts(document))
             if batch.stream:
                 names[OFFSET_KEY] = None
+        self.load(names, t)
         return {name: self.attribute(name, t) for name in names}
 
     def _fork(self, attribute: str, base: AttributeIndex) -> ForkedAttribute:
         head = self._log.head().t
         changed = {
             identity(e): e
-            for batch in self._log.tail(self._base_t, head)
+            for batch in self._log.tail(self.base_t, head)
             if not batch.stream
             for e, _ in decode(batch.body)
         }
         own = _Seeded(self._log, attribute)
         for e_key in changed:
             for e, v, tx, ended in base.find(e_key, None, (True, False)):
-                if tx <= self._base_t:
+                if tx <= self.base_t:
                     version = Version(e, e_key, v, identity(v), tx)
-                    version.ended = ended if ended is not None and ended <= self._base_t else None
+                    version.ended = ended if ended is not None and ended <= self.base_t else None
                     own.seed.add(version)
-        return ForkedAttribute(base, self._base_t, changed.keys(), own.grown(self._base_t, head))
+        return ForkedAttribute(base, self.base_t, changed.keys(), own.grown(self.base_t, head))
 
 
 class _Seeded(FactIndex):
@@ -257,8 +291,7 @@ class _Seeded(FactIndex):
         self._name, self.seed = attribute, LoadedAttribute()
 
     def grown(self, after: int, upto: int) -> LoadedAttribute:
-        self._attributes[self._name] = self.seed
-        self._extend([self._name], after, upto)
+        self._grow({self._name: self.seed}, after, upto)
         return self.seed
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tourlog.values import identity
 
-_COLLECTIONS = (list, tuple, set, frozenset)
+COLLECTIONS = (list, tuple, set, frozenset)
 
 
 class Fact(NamedTuple):
@@ -26,7 +26,7 @@ def elements(value: Any) -> Any:
     >>> list(elements([1, 2])), list(elements("ab"))
     ([1, 2], ['ab'])
     """
-    return value if type(value) in _COLLECTIONS else (value,)
+    return value if type(value) in COLLECTIONS else (value,)
 
 
 def spread(attribute: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from tourlog.connection import Connection
 from tourlog.database import TxReport
-from tourlog.draft import check_document, check_names
+from tourlog.documents import check_document, check_names
 from tourlog.errors import ArgumentError, DocumentError
 from tourlog.stream import Stream
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
-from tourlog.connection import Connection
-from tourlog.database import Database, TxReport
+from tourlog.connection import Connection, check_connection
+from tourlog.database import Database, TxReport, check_database, whole_number
+from tourlog.documents import listed
+from tourlog.errors import ArgumentError, shown
 from tourlog.event_store import AGGREGATE_ID, save_events
 from tourlog.stream import ID_KEY
 
@@ -15,12 +18,14 @@ KEY = ("topic", "partition")
 
 def commit_records(conn: Connection, records: Iterable[Mapping[str, Any]], **conditions: Any) -> TxReport:
     """Append records, each to its topic's partition; `conditions` are those of `Connection.append`."""
+    check_connection(conn)
     return conn.append(records, *KEY, **conditions)
 
 
 def poll(db: Database, topic: Any, partition: Any, offset: int, limit: int | None = None) -> list[dict[str, Any]]:
     """The records of a partition from `offset` on, in order, each with its `offset`; at most `limit`."""
-    stop = None if limit is None else offset + limit
+    check_database(db)
+    stop = None if limit is None else whole_number("offset", offset) + whole_number("limit", limit)
     documents = db.documents(dict(zip(KEY, (topic, partition), strict=True)), offset, stop)
     return [{name: value for name, value in document.items() if name != ID_KEY} for document in documents]
 
@@ -31,6 +36,10 @@ def event_to_record(topic: Any, partition: Any, key: str, event: Mapping[str, An
     >>> event_to_record("t", 1, "aggregate-id", {"aggregate-id": "a", "type": "made"})
     {'topic': 't', 'partition': 1, 'key': 'a', 'value': {'aggregate-id': 'a', 'type': 'made'}}
     """
+    if not isinstance(event, Mapping):
+        raise ArgumentError(f"expected an event as a dict, got {shown(event)}", argument="event")
+    if type(key) is not str:
+        raise ArgumentError(f"expected the name of the attribute that is the key, got {shown(key)}", argument="key")
     return {"topic": topic, "partition": partition, "key": event.get(key), "value": dict(event)}
 
 
@@ -41,10 +50,18 @@ def save_events_and_publish(
     partition: Any,
     *,
     key: str = AGGREGATE_ID,
+    tx_id: str | UUID | None = None,
     **conditions: Any,
 ) -> TxReport:
-    """Save events and publish each as a record, in one transaction; `conditions` hold for the events."""
-    saved = list(events)
-    with conn.transaction():
+    """Save events and publish each as a record, in one transaction; `conditions` hold for the events.
+
+    With a `tx_id` that is already in the store, nothing is written and the report is that transaction's.
+    """
+    check_connection(conn)
+    saved = listed(events)
+
+    def save_and_publish() -> None:
         save_events(conn, saved, key=key, **conditions)
-        return commit_records(conn, [event_to_record(topic, partition, key, event) for event in saved])
+        commit_records(conn, [event_to_record(topic, partition, key, event) for event in saved])
+
+    return conn.run(save_and_publish, tx_id=tx_id)

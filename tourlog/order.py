@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
-from tourlog.database import Database
-from tourlog.draft import ordered_documents
-from tourlog.errors import ArgumentError
-from tourlog.stream import ID_KEY, OFFSET_KEY
+from tourlog.database import Database, check_database
+from tourlog.documents import keyed_documents
+from tourlog.draft import Draft
+from tourlog.errors import ArgumentError, shown
+from tourlog.stream import ID_KEY, OFFSET_KEY, ORDER_KEY, Stream, document_id
+from tourlog.values import plain
 
 
 def append(db: Database, documents: Iterable[Mapping[str, Any]], *keys: str) -> list[dict[str, Any]]:
@@ -21,9 +24,19 @@ def append(db: Database, documents: Iterable[Mapping[str, Any]], *keys: str) -> 
     >>> [data["offset"] for data in append(tourlog.connect().db(), [{"k": 1}, {"k": 1}, {"k": 2}], "k")]
     [0, 1, 0]
     """
-    if not isinstance(db, Database):
-        raise ArgumentError(f"expected a Database, got {type(db).__name__}", argument="db")
-    return ordered_documents(db.snapshot, documents, keys)
+    check_database(db)
+    draft = Draft(db.snapshot)
+    ends: dict[Any, tuple[int, Iterator[int]]] = {}
+    result = []
+    for stream_key, values, document in keyed_documents(documents, keys):
+        if stream_key not in ends:
+            tail = draft.tail(Stream(tuple(keys), values))
+            ends[stream_key] = (tail.record.prefix, count(tail.head))
+        prefix, offsets = ends[stream_key]
+        offset = next(offsets)
+        own = {ID_KEY: document_id(prefix, offset), OFFSET_KEY: offset, ORDER_KEY: list(keys)}
+        result.append({**own, **plain(document)})
+    return result
 
 
 def post_query_transform(rows: Iterable[Any]) -> list[dict[str, Any]]:
@@ -32,9 +45,11 @@ def post_query_transform(rows: Iterable[Any]) -> list[dict[str, Any]]:
     >>> post_query_transform([({"db/id": 7, "offset": 1, "n": 2},), ({"db/id": 8, "offset": 0, "n": 1},)])
     [{'offset': 0, 'n': 1}, {'offset': 1, 'n': 2}]
     """
+    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
+        raise ArgumentError(f"expected the rows of a query, got {shown(rows)}", argument="rows")
     documents = [document for row in rows for document in (row if isinstance(row, list | tuple) else (row,))]
     for document in documents:
-        if not isinstance(document, dict) or OFFSET_KEY not in document:
-            raise ArgumentError(f"expected rows of documents with an offset, got {document!r}", argument="rows")
+        if not isinstance(document, dict) or type(document.get(OFFSET_KEY)) is not int:
+            raise ArgumentError(f"expected rows of documents with an offset, got {shown(document)}", argument="rows")
     documents.sort(key=lambda document: document[OFFSET_KEY])
     return [{key: value for key, value in document.items() if key != ID_KEY} for document in documents]

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from tourlog.facts import elements
+from tourlog.facts import COLLECTIONS, elements
 from tourlog.query.syntax import PullAttribute, PullPattern
 from tourlog.snapshot import Snapshot
 from tourlog.stream import ID_KEY, SYSTEM_PREFIX
-from tourlog.values import identity
+from tourlog.values import identity, plain
 
 Read: TypeAlias = Callable[[Any], Mapping[str, Any] | None]
 """An entity as a document the caller may keep."""
 
-Trail: TypeAlias = frozenset[tuple[Any, str]]
-"""The (entity, attribute) steps of a recursion so far; a step taken before ends it."""
+Steps: TypeAlias = Generator["Steps", Any, Any]
+"""A computation that yields the ones it waits for: documents may lie in each other deeper than Python's stack."""
 
 _MISSING: Any = object()
-_COLLECTIONS = (list, tuple, set, frozenset)
 
 
 def pull(snapshot: Snapshot, pattern: PullPattern, e: Any, read: Read | None = None) -> dict[str, Any] | None:
@@ -27,50 +26,64 @@ def pull(snapshot: Snapshot, pattern: PullPattern, e: Any, read: Read | None = N
 
     A reference is a value that is another entity's id; a nested document is pulled like an entity.
     """
-    return _Puller(snapshot, read or snapshot.entity).entity(pattern, e, frozenset())
+    puller = _Puller(snapshot, read or snapshot.entity)
+    return _finished(puller.entity(pattern, e))  # type: ignore[no-any-return]  # what `entity` returns
+
+
+def _finished(steps: Steps) -> Any:
+    waiting, value = [steps], None
+    while waiting:
+        try:
+            waiting.append(waiting[-1].send(value))
+            value = None
+        except StopIteration as end:
+            waiting.pop()
+            value = end.value
+    return value
 
 
 class _Puller:
+    """One pull; `_trail` holds the (entity, attribute) steps down to where it is, to end a recursion by."""
+
     def __init__(self, snapshot: Snapshot, read: Read) -> None:
         self._snapshot, self._read = snapshot, read
+        self._trail: set[tuple[Any, str]] = set()
 
-    def entity(self, pattern: PullPattern, e: Any, trail: Trail) -> dict[str, Any] | None:
-        return self._document(pattern, self._read(e) or {}, e, trail)
+    def entity(self, pattern: PullPattern, e: Any) -> Steps:
+        return self._document(pattern, self._read(e) or {}, e)
 
-    def _document(
-        self, pattern: PullPattern, document: Mapping[str, Any], e: Any, trail: Trail
-    ) -> dict[str, Any] | None:
+    def _document(self, pattern: PullPattern, document: Mapping[str, Any], e: Any) -> Steps:
         result = dict(document) if pattern.wildcard else {}
         for attribute in pattern.attributes:
-            found = self._attribute(pattern, attribute, document, e, trail)
+            found = yield self._attribute(pattern, attribute, document, e)
             if found is _MISSING and attribute.has_default:
-                found = attribute.default
+                found = plain(attribute.default)
             if attribute.alias is not None:
                 result.pop(attribute.name, None)
             if found is not _MISSING:
                 result[_label(attribute)] = found
         return result or None
 
-    def _attribute(
-        self,
-        pattern: PullPattern,
-        attribute: PullAttribute,
-        document: Mapping[str, Any],
-        e: Any,
-        trail: Trail,
-    ) -> Any:
+    def _attribute(self, pattern: PullPattern, attribute: PullAttribute, document: Mapping[str, Any], e: Any) -> Steps:
         content = self._content(attribute, document, e)
         if content is _MISSING:
             return _MISSING
-        many = type(content) in _COLLECTIONS
+        many = type(content) in COLLECTIONS
         if many and attribute.limit is not None:
             content = type(content)(list(content)[: attribute.limit])
         nested = attribute.pattern if attribute.recursion is None else _deeper(pattern, attribute)
         if nested is None:
             return [{ID_KEY: other} for other in content] if attribute.reverse else content
+        found = []
         step = (identity(e), attribute.name)
-        pulled = [self._nested(nested, other, attribute, trail | {step}) for other in elements(content)]
-        found = [each for each in pulled if each is not None]
+        is_first = step not in self._trail
+        self._trail.add(step)
+        for other in elements(content):
+            pulled = yield self._nested(nested, other, attribute)
+            if pulled is not None:
+                found.append(pulled)
+        if is_first:
+            self._trail.discard(step)
         if not found:
             return _MISSING
         return found if many else found[0]
@@ -82,12 +95,12 @@ class _Puller:
             return next((fact.v for fact in self._snapshot.facts(e, attribute.name)), _MISSING)
         return _inside(document, attribute.name)
 
-    def _nested(self, pattern: PullPattern, other: Any, attribute: PullAttribute, trail: Trail) -> Any:
-        if attribute.recursion is not None and (identity(other), attribute.name) in trail:
-            return {ID_KEY: other}
+    def _nested(self, pattern: PullPattern, other: Any, attribute: PullAttribute) -> Steps:
         if type(other) is dict:
-            return self._document(pattern, other, other, frozenset())
-        return self.entity(pattern, other, trail)
+            return (yield self._document(pattern, other, other))
+        if attribute.recursion is not None and (identity(other), attribute.name) in self._trail:
+            return {ID_KEY: other}
+        return (yield self.entity(pattern, other))
 
 
 def _label(attribute: PullAttribute) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from tourlog.errors import ArgumentError
+from tourlog.errors import ArgumentError, shown
 
 _SUFFIX = ".edn"
 
@@ -28,7 +28,7 @@ def read_rule_file(name: str) -> str:
     known = rule_file_names()
     if name not in known:
         expected = f"the name of a rule library ({', '.join(known)})"
-        raise ArgumentError(f"expected {expected}, got {name!r}", name=name, known=known)
+        raise ArgumentError(f"expected {expected}, got {shown(name)}", name=name, known=known)
     return (_folder() / (name + _SUFFIX)).read_text(encoding="utf-8")
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tourlog.errors import ArgumentError
 from tourlog.fact_index import AttributeIndex, FactIndex, ForkedIndex
-from tourlog.facts import Fact, path_under, select
+from tourlog.facts import COLLECTIONS, Fact, elements, path_under, select
 from tourlog.facts import roots as attribute_roots
 from tourlog.storage.log import EntityRecord, Log, StreamRecord
 from tourlog.stream import (
@@ -23,7 +24,9 @@ from tourlog.stream import (
     document_id,
     document_place,
 )
-from tourlog.values import decode, decode_documents, identity, ordered_bytes
+from tourlog.values import decode, decode_documents, identity, ordered_bytes, plain
+
+_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
 class _Any:
@@ -70,12 +73,13 @@ class Snapshot:
         return 0 if record is None else self.log.next_offset(record.id, self.t)
 
     def ordered(self, stream: Stream, start: int, stop: int) -> Iterator[Ordered]:
-        """The documents at offsets start … stop - 1 in order, straight from the log."""
+        """The documents at offsets start … stop - 1 in order, straight from the log; all that ever were, as they
+        were appended, for a history."""
         record = self.find_stream(stream)
         if record is None or start >= stop:
             return
         start = max(start, 0)
-        amended = self.log.amended(record.id, start, stop, self.t)
+        amended = {} if self.history else self.log.amended(record.id, start, stop, self.t)
         for batch in self.log.read(record.id, start, stop, self.t):
             if batch.t <= self.since:
                 continue
@@ -104,16 +108,30 @@ class Snapshot:
         return {OFFSET_KEY: document.offset, ORDER_KEY: list(stream.names), **document.document}
 
     def entity(self, e: Any) -> dict[str, Any] | None:
-        """An entity as a document with its `db/id`, without other system attributes; None if unknown."""
+        """An entity as a document with its `db/id`, without other system attributes; None if unknown. After
+        `since` it has what was added then and still holds; a history has no entities."""
+        if self.history:
+            raise ArgumentError("a history has facts but no entities: take them from the database itself or as_of")
         if type(e) is str and e == OFFSET_METADATA:
             return self.offset_metadata()
         state = self.state(e)
+        if state and self.since:
+            state = {key: new for key, value in state.items() for new in self._added(e, key, value)}
         if not state:
             return None
         return {
             ID_KEY: e,
             **{key: value for key, value in state.items() if not key.startswith(SYSTEM_PREFIX)},
         }
+
+    def _added(self, e: Any, attribute: str, content: Any) -> Iterator[Any]:
+        """The content of an attribute cut to what was added after `since`; nothing if nothing was."""
+        if attribute.startswith(SYSTEM_PREFIX):
+            return
+        added = {identity(fact.v) for fact in self.stored_facts(e, attribute)}
+        kept = [element for element in elements(content) if identity(element) in added]
+        if kept:
+            yield kept[0] if type(content) not in COLLECTIONS else type(content)(kept)
 
     def _appended(self, e: Any) -> tuple[StreamRecord, Ordered] | None:
         place = document_place(e)
@@ -158,6 +176,8 @@ class Snapshot:
             if tx > t:
                 continue
             over = ended is not None and ended <= t
+            if type(value) in _CONTAINERS:
+                value = plain(value)  # whoever gets it may change it; the index may not
             if tx > since and (self.history or not over):
                 yield Fact(entity, attribute, value, tx)
             if self.history and ended is not None and over and ended > since:
@@ -183,8 +203,9 @@ def state_values(state: dict[str, Any], attribute: str) -> Iterator[Any]:
 
 
 def _amended(record: EntityRecord) -> dict[str, Any] | None:
-    """An ordered document as a later transaction left it; None if that retracted it."""
+    """An ordered document as a later transaction left it; None if that retracted it, even if its id was given
+    to another entity then."""
     state = decode(record.state)
-    if not state:
+    if not state or ORDER_KEY not in state:
         return None
     return {key: value for key, value in state.items() if key not in (OFFSET_KEY, ORDER_KEY)}

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
+from tourlog.errors import ArgumentError, shown
 from tourlog.values import identity, ordered_bytes
 
 ID_KEY = "db/id"
@@ -23,6 +24,7 @@ OFFSET_METADATA = "offset-metadata"
 """The entity that shows every stream's next offset."""
 
 _PREFIX_BITS = 60
+_MOST_BITS = 10_000
 _OFFSET_BITS = 62
 
 
@@ -38,6 +40,15 @@ class Stream:
 
     names: tuple[str, ...]
     values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        named = type(self.names) is tuple and all(type(name) is str for name in self.names)
+        if not named or type(self.values) is not tuple or len(self.names) != len(self.values):
+            raise ArgumentError(
+                "expected a tuple of names and as long a tuple of values for a Stream, got "
+                f"{shown(self.names)} and {shown(self.values)}",
+                argument="names",
+            )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stream):

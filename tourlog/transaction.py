@@ -5,13 +5,14 @@ Operations apply in the order given, each seeing the ones before it. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from tourlog.draft import Draft, check_document, check_names
-from tourlog.errors import ConflictError, TransactionError
+from tourlog.documents import check_document, check_names
+from tourlog.draft import Draft
+from tourlog.errors import ConflictError, DocumentError, TransactionError, shown
 from tourlog.facts import elements
 from tourlog.snapshot import Snapshot
 from tourlog.stream import ID_KEY, OFFSET_KEY, OFFSET_METADATA, ORDER_KEY, SYSTEM_PREFIX, Stream, document_id
@@ -42,7 +43,7 @@ def call(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Call
     Raises TransactionError when `function` cannot be called.
     """
     if not callable(function):
-        raise TransactionError(f"expected a function to call, got {function!r}", operation=function)
+        raise TransactionError(f"expected a function to call, got {shown(function)}", operation=function)
     return Call(function, arguments, keywords)
 
 
@@ -53,7 +54,7 @@ def apply(draft: Draft, tx_data: Any, view: View, depth: int = 0) -> None:
     """
     if depth > _MOST_CALLS:
         raise TransactionError(f"transaction functions return each other more than {_MOST_CALLS} deep")
-    for number, operation in enumerate(_operations(tx_data)):
+    for number, operation in enumerate(operations(tx_data)):
         if isinstance(operation, Mapping):
             _document(draft, operation, number)
         elif isinstance(operation, Call):
@@ -63,18 +64,24 @@ def apply(draft: Draft, tx_data: Any, view: View, depth: int = 0) -> None:
             _single(draft, operation, number)
 
 
-def _operations(tx_data: Any) -> Iterator[Any]:
-    if isinstance(tx_data, str | bytes | Mapping | Call) or not isinstance(tx_data, Iterable):
+def operations(tx_data: Any) -> list[Any]:
+    """Transaction data given as any iterable but a text, or one operation that somebody forgot to put in a list."""
+    single = isinstance(tx_data, tuple) and bool(tx_data) and isinstance(tx_data[0], str)
+    if single or isinstance(tx_data, str | bytes | Mapping | Call) or not isinstance(tx_data, Iterable):
         raise TransactionError(
             f"expected a list of documents and operations, got {type(tx_data).__name__}", operation=tx_data
         )
-    return iter(tx_data)
+    return list(tx_data)
 
 
 # Documents.
 
 
 def _document(draft: Draft, document: Mapping[str, Any], number: int) -> None:
+    if type(document) is not dict:
+        raise DocumentError(
+            f"expected a dict, got {type(document).__name__}, in tx_data[{number}]", path="", value=document
+        )
     if ORDER_KEY in document:
         _ordered(draft, document, number)
         return
@@ -93,34 +100,38 @@ def _ordered(draft: Draft, document: Mapping[str, Any], number: int) -> None:
     names = document[ORDER_KEY]
     if type(names) is not list:
         raise TransactionError(
-            f"expected a list of key attributes in {ORDER_KEY} of tx_data[{number}], got {names!r}",
+            f"expected a list of key attributes in {ORDER_KEY} of tx_data[{number}], got {shown(names)}",
             operation=document,
         )
     check_names(names)
     own = {key: value for key, value in document.items() if key not in (ID_KEY, OFFSET_KEY, ORDER_KEY)}
-    check_document(own, names, number)
-    stream = Stream(tuple(names), tuple(plain(own[name]) for name in names))
+    stream = Stream(tuple(names), check_document(own, names, number))
     tail = draft.tail(stream)
-    if document.get(OFFSET_KEY) != tail.next:
+    offset = document.get(OFFSET_KEY)
+    if type(offset) is not int:
+        raise TransactionError(
+            f"tx_data[{number}] has no offset as `append` gives it: {shown(offset)}", operation=document
+        )
+    if offset != tail.next:
         raise ConflictError(
-            f"stream {stream} is at offset {tail.next}, not at {document.get(OFFSET_KEY)!r}: the documents were "
+            f"stream {stream} is at offset {tail.next}, not at {shown(offset)}: the documents were "
             "prepared for another position; use call(append, …), which runs on the newest database",
             stream=stream,
-            expected=document.get(OFFSET_KEY),
+            expected=offset,
             actual=tail.next,
         )
-    if document.get(ID_KEY) != document_id(tail.record.prefix, tail.next):
+    if type(document.get(ID_KEY)) is not UUID or document[ID_KEY] != document_id(tail.record.prefix, offset):
         raise TransactionError(
-            f"tx_data[{number}] has a db/id that `append` did not give it: {document.get(ID_KEY)!r}",
+            f"tx_data[{number}] has a db/id that `append` did not give it: {shown(document.get(ID_KEY))}",
             operation=document,
         )
-    draft.append([own], names)
+    draft.extend(tail, [plain(own)])
 
 
 def _entity_id(e: Any, number: int) -> Any:
     e = plain(e, ID_KEY)
     if e is None or type(e) in _CONTAINERS:
-        raise TransactionError(f"expected a scalar as db/id in tx_data[{number}], got {e!r}", operation=e)
+        raise TransactionError(f"expected a scalar as db/id in tx_data[{number}], got {shown(e)}", operation=e)
     if type(e) is str and e == OFFSET_METADATA:
         raise TransactionError(
             f"{OFFSET_METADATA!r} in tx_data[{number}] is a view of the streams and cannot be written",
@@ -133,7 +144,7 @@ def _refuse_system(attributes: Iterable[Any], number: int) -> None:
     for attribute in attributes:
         if attribute.startswith(SYSTEM_PREFIX):
             raise TransactionError(
-                f"tx_data[{number}] writes {attribute!r}; attributes {SYSTEM_PREFIX}… are the store's own",
+                f"tx_data[{number}] writes {shown(attribute)}; attributes {SYSTEM_PREFIX}… are the store's own",
                 operation=attribute,
             )
 
@@ -144,7 +155,7 @@ def _refuse_place(state: Mapping[str, Any], attribute: str, value: Any, number: 
         return
     if identity(plain(value)) != identity(state.get(attribute)):
         raise TransactionError(
-            f"tx_data[{number}] changes {attribute!r} of an appended document, which says where it stands",
+            f"tx_data[{number}] changes {shown(attribute)} of an appended document, which says where it stands",
             operation=attribute,
         )
 
@@ -155,7 +166,8 @@ def _refuse_place(state: Mapping[str, Any], attribute: str, value: Any, number: 
 def _single(draft: Draft, operation: Any, number: int) -> None:
     if not isinstance(operation, list | tuple) or not operation or operation[0] not in _OPERATIONS:
         raise TransactionError(
-            f"expected a document, call(…) or one of {', '.join(_OPERATIONS)} in tx_data[{number}], got {operation!r}",
+            f"expected a document, call(…) or one of {', '.join(_OPERATIONS)} in tx_data[{number}], "
+            f"got {shown(operation)}",
             operation=operation,
         )
     name, *arguments = operation
@@ -174,14 +186,14 @@ def _single(draft: Draft, operation: Any, number: int) -> None:
             _compare_and_set(draft, e, a, (plain(old, a), plain(new, a)), number)
         case _:
             raise TransactionError(
-                f"wrong number of arguments for {name} in tx_data[{number}]: {operation!r}",
+                f"wrong number of arguments for {name} in tx_data[{number}]: {shown(operation)}",
                 operation=operation,
             )
 
 
 def _attribute(a: Any, number: int) -> str:
     if type(a) is not str:
-        raise TransactionError(f"expected an attribute name in tx_data[{number}], got {a!r}", operation=a)
+        raise TransactionError(f"expected an attribute name in tx_data[{number}], got {shown(a)}", operation=a)
     check({a: None}, where=f"tx_data[{number}]")
     _refuse_system((a,), number)
     return a
@@ -227,7 +239,7 @@ def _compare_and_set(draft: Draft, e: Any, a: str, change: tuple[Any, Any], numb
     actual = (draft.state(e) or {}).get(a)
     if identity(actual) != identity(old):
         raise ConflictError(
-            f"db/cas in tx_data[{number}]: {a!r} of {e!r} is {actual!r}, not {old!r}",
+            f"db/cas in tx_data[{number}]: {shown(a)} of {shown(e)} is {shown(actual)}, not {shown(old)}",
             entity=e,
             attribute=a,
             expected=old,

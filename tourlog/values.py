@@ -6,7 +6,8 @@ or storage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
@@ -66,7 +67,8 @@ def check(document: Any, *, where: str = "document") -> None:
     if type(document) is not dict:
         _refuse("a dict", document, (where, ""))
     if not (_LEAVES.issuperset(map(type, document.values())) and _has_simple_keys(document)):
-        _walk_safely(document, (where, ""))
+        with _enough_stack(where, ""):
+            _walk(document, (where, ""), 0, in_set=False)
 
 
 def plain(value: Any, path: str = "") -> Any:
@@ -78,15 +80,17 @@ def plain(value: Any, path: str = "") -> Any:
     """
     if type(value) in _LEAVES:
         return value
-    _walk_safely(value, ("value", path))
-    return _copy(value)
+    with _enough_stack("value", path):
+        _walk(value, ("value", path), 0, in_set=False)
+        return _copy(value)
 
 
-def _walk_safely(value: Any, path: _Path) -> None:
+@contextmanager
+def _enough_stack(where: str, path: str) -> Iterator[None]:
     try:
-        _walk(value, path, 0, in_set=False)
+        yield
     except RecursionError as error:
-        raise DocumentError(f"expected less nesting on a nearly full stack, in {path[0]}", path=path[1]) from error
+        raise DocumentError(f"expected less nesting on a nearly full stack, in {where}", path=path) from error
 
 
 def _walk(value: Any, path: _Path, depth: int, *, in_set: bool) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from tourlog.draft import check_names
+from tourlog.documents import check_names
 from tourlog.errors import ArgumentError
 from tourlog.query.writer import Keyword, Symbol, attribute_form, to_edn
 from tourlog.rule_files import read_rule_file

@@ -1,0 +1,89 @@
+"""Documents on their way into streams: whether they can be appended under key attributes, and to which stream.
+
+Knows nothing of what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from tourlog.errors import ArgumentError, DocumentError, shown
+from tourlog.stream import OFFSET_KEY, SYSTEM_PREFIX, Stream
+from tourlog.values import check, identity, plain
+
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+
+
+def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, list[dict[str, Any]]]]:
+    """Checked documents by stream, streams in order of first appearance."""
+    groups: dict[Any, tuple[Stream, list[dict[str, Any]]]] = {}
+    for stream_key, values, document in keyed_documents(documents, names):
+        found = groups.get(stream_key)
+        if found is None:
+            found = groups[stream_key] = (Stream(tuple(names), values), [])
+        found[1].append(document)
+    return list(groups.values())
+
+
+def keyed_documents(documents: Any, names: Sequence[str]) -> Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
+    """Checked documents in order: what stands for each one's key in dicts, the key's values, the document."""
+    check_names(names)
+    for number, document in enumerate(listed(documents)):
+        values = check_document(document, names, number)
+        yield identity(values), values, document
+
+
+def listed(documents: Any) -> list[Any]:
+    """Documents given as any iterable but a text or a dict, which somebody forgot to put in a list."""
+    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
+        raise ArgumentError(f"expected a list of documents, got {type(documents).__name__}", argument="documents")
+    return list(documents)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `ArgumentError` unless these can be the key attributes of a stream."""
+    if not names:
+        raise ArgumentError("expected the name of at least one key attribute, got none", argument="key")
+    for name in names:
+        if type(name) is not str:
+            raise ArgumentError(f"expected the names of key attributes, got {shown(name)}", argument="key")
+        if name == OFFSET_KEY or name.startswith(SYSTEM_PREFIX):
+            raise ArgumentError(f"{shown(name)} is the store's own and cannot be a key attribute", argument="key")
+    if len(set(names)) != len(names):
+        raise ArgumentError(f"expected distinct key attributes, got {', '.join(names)}", argument="key")
+
+
+def check_document(document: Any, names: Sequence[str], number: int) -> tuple[Any, ...]:
+    """The values of a document's key attributes; `DocumentError` unless it can be appended under them."""
+    where = f"documents[{number}]"
+    check(document, where=where)
+    for key in document:
+        if key == OFFSET_KEY or key.startswith(SYSTEM_PREFIX):
+            raise DocumentError(f"{where} has {shown(key)}, which the store adds itself", path=key, where=where)
+    return tuple([_key_value(document, name, where) for name in names])
+
+
+def checked_stream(names: tuple[str, ...], values: tuple[Any, ...], where: str) -> Stream:
+    """The stream of these names and values; `ArgumentError` or `DocumentError` if there can be none."""
+    check_names(names)
+    given = {name: plain(value, name) for name, value in zip(names, values, strict=True)}
+    return Stream(names, tuple([_key_value(given, name, where) for name in names]))
+
+
+def _key_value(document: Mapping[str, Any], name: str, where: str) -> Any:
+    value = document.get(name)
+    if isinstance(value, Enum):
+        value = plain(value)
+    if value is None:
+        problem = "has None in" if name in document else "lacks"
+        raise DocumentError(f"{where} {problem} the key attribute {shown(name)}", path=name, where=where)
+    if type(value) in _CONTAINERS:
+        raise DocumentError(
+            f"{where} has a {type(value).__name__} in the key attribute {shown(name)}, expected a scalar",
+            path=name,
+            where=where,
+            value=value,
+        )
+    return value
