@@ -149,7 +149,7 @@ def test_a_document_that_is_still_to_be_appended_cannot_be_written_and_so_is_not
         assert place is not None
         next_id = document_id(place[0], 1)
         for data in ({"db/id": next_id, "n": "mine"}, ("db/add", next_id, "n", "mine")):
-            with pytest.raises(TransactionError, match="is at 1: append the document first"):
+            with pytest.raises(TransactionError, match="is the id of a document still to come, number 1 of stream k=1"):
                 conn.transact([data])
         conn.append([{"k": 1, "n": 1}], "k")
         conn.transact([{"db/id": next_id, "n": "mine"}])

@@ -24,7 +24,6 @@ OFFSET_METADATA = "offset-metadata"
 """The entity that shows every stream's next offset."""
 
 _PREFIX_BITS = 60
-_MOST_BITS = 10_000
 _OFFSET_BITS = 62
 
 

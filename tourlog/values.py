@@ -37,6 +37,7 @@ __all__ = [
     "encode",
     "encode_documents",
     "equal",
+    "fresh",
     "identity",
     "kind",
     "less",
@@ -164,6 +165,16 @@ def _refuse(expected: str, value: Any, path: _Path) -> NoReturn:
     at = f" at {place if len(place) < 300 else place[:300] + '…'}" if place else ""
     message = f"expected {expected}, got {type(value).__name__}, in {where}{at}"
     raise DocumentError(message, path=place, value=value)
+
+
+def fresh(value: Any) -> Any:
+    """A stored value for somebody who may change what he is given.
+
+    >>> value = [1]
+    >>> fresh(value) == value, fresh(value) is value
+    (True, False)
+    """
+    return _copy(value) if type(value) in _MAY_CHANGE else value
 
 
 def _copy(value: Any) -> Any:
@@ -364,6 +375,8 @@ _NAN: Final = ("nan",)
 _OWN_IDENTITY = frozenset({NoneType, int, str, UUID, date, timedelta})
 _OWN_ORDER = frozenset({int, float, str, bytes, UUID, date, timedelta})
 _CONTAINERS = frozenset({list, tuple, set, frozenset})
+_MAY_CHANGE = frozenset({list, dict, set, tuple})
+"""Types whose values, or what they hold, can be changed."""
 
 _KIND_NAMES = (
     *("end", "none", "bool", "number", "string", "bytes", "uuid", "date", "datetime", "instant"),

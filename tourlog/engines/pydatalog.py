@@ -31,6 +31,7 @@ from tourlog.query.program import (
     variables_of,
 )
 from tourlog.query.syntax import Variable
+from tourlog.values import fresh
 
 _runs = count(1)
 """Numbers runs, so that the resolvers of two running queries never share a name."""
@@ -64,8 +65,8 @@ def run(execution: Execution) -> list[tuple[Any, ...]]:
             evaluation.stratum(stratum)
         rows = list(evaluation.head(execution.plan.columns, execution.plan.body))
     execution.budget.count(len(rows))
-    values = environment.tokens.value
-    return find_rows(execution, [tuple(map(values, row)) for row in rows])
+    value = environment.tokens.value
+    return find_rows(execution, [tuple([fresh(value(token)) for token in row]) for row in rows])
 
 
 def explain(execution: Execution) -> str:

@@ -15,6 +15,7 @@ from tourlog.engines.select import Select
 from tourlog.engines.tokens import RunTokens, Tokens
 from tourlog.errors import BudgetError
 from tourlog.query.syntax import Variable
+from tourlog.values import fresh
 
 _CHUNK = 10_000
 """Rows fetched at a time."""
@@ -149,7 +150,10 @@ class Session:
 
     def maker(self, type_: str) -> Callable[[Any], Any] | None:
         """What makes a value of one held as this type; None when it is the value."""
-        return self.tokens.value if type_ == TOKEN else None
+        return self._made if type_ == TOKEN else None
+
+    def _made(self, token: int) -> Any:
+        return fresh(self.tokens.value(token))
 
     def decoded(self, rows: list[tuple[Any, ...]], types: Sequence[str]) -> list[tuple[Any, ...]]:
         """Fetched rows as Python values."""
