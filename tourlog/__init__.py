@@ -2,7 +2,7 @@
 
 from tourlog import event_store, log_store
 from tourlog.connection import Connection, connect
-from tourlog.database import Database, TxReport, q
+from tourlog.database import Database, TxReport, pydatalog_program, q
 from tourlog.errors import (
     ArgumentError,
     BudgetError,
@@ -50,6 +50,7 @@ __all__ = [
     "gen_rules",
     "log_store",
     "post_query_transform",
+    "pydatalog_program",
     "q",
     "rules",
 ]

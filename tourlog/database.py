@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 
 from tourlog.documents import checked_stream
 from tourlog.draft import Draft, facts_between
+from tourlog.engines.pydatalog_program import exposed
 from tourlog.errors import ArgumentError, shown
 from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
@@ -202,6 +204,27 @@ def q(
     """The answer to a query over `inputs`, which stand for `:in` in order: a `Database` (or a collection of
     tuples) for each source, then values. See `Database.q`."""
     return run_query(query, list(map(unwrapped, inputs)), engine=engine, timeout=timeout, max_rows=max_rows)
+
+
+def pydatalog_program(db: Database) -> AbstractContextManager[None]:
+    """A block in which a pyDatalog program of your own can ask a database, in the calling thread.
+
+    `fact(E, A, V)` are its facts; `document(E, A1, V1, A2, V2, …)` the entities that state every pair of up to
+    eight. They answer from the database as it is asked for: nothing is asserted, nothing can be changed through
+    them, and what the names meant before the block they mean again after it. Values come exactly as they are
+    stored; collections come as tuples, a nested document as the sorted tuple of its pairs. What pyDatalog itself
+    does with values and recursion applies: a right-recursive rule of yours may not end on cyclic data.
+
+    >>> import tourlog
+    >>> from pyDatalog import pyDatalog
+    >>> conn = tourlog.connect()
+    >>> report = conn.transact([{"db/id": 1, "name": "Ann", "boss": 2}, {"db/id": 2, "name": "Bob"}])
+    >>> with tourlog.pydatalog_program(conn.db()):
+    ...     pyDatalog.ask('fact(E, "boss", B) & fact(B, "name", N)').answers
+    [(1, 2, 'Bob')]
+    """
+    check_database(db)
+    return exposed(db.snapshot)
 
 
 def unwrapped(given: Any) -> Any:
