@@ -8,13 +8,14 @@
 `docs` (transacted as upserts; `docs $b` for a second database), or `ops` (a list of transactions), or
 `streams` (a list of `(key names, documents)` to append), then `rules`, `query`, `inputs`, and what is
 expected: `rows` (a set, or a list read as one), `result` (the exact value), or `error` (class and part of
-the message). `issue` says which issue the behaviour belongs to, `states: together` that it holds in one
-state only. Before the first case, `define NAME: ...` gives a text that sections may name, and any other
-section a default for the file. Sections go on over indented lines; lines that start with `#` are comments.
+the message). `states: together` says that it holds in one state only. Before the first case,
+`define NAME: ...` gives a text that sections may name, and any other section a default for the file.
+Sections go on over indented lines; lines that start with `#` are comments.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,7 +36,6 @@ _SECTIONS = [
     "rows",
     "result",
     "error",
-    "issue",
     "states",
 ]
 
@@ -104,7 +104,6 @@ class Case:
     inputs: tuple[Any, ...]
     expected: str
     wanted: Any
-    issue: int
     states: tuple[str, ...]
     kind: str = field(default="docs")
 
@@ -167,11 +166,19 @@ def _case(file: str, line: int, sentence: str, sections: dict[str, str], definit
         query=sections["query"],
         inputs=tuple(evaluate(sections.get("inputs", "[]"))),
         expected=expected,
-        wanted=sections[expected] if expected == "error" else evaluate(sections[expected]),
-        issue=int(sections.get("issue", "3")),
+        wanted=sections[expected] if expected == "error" else _without_repeats(sections[expected]),
         states=tuple(state.strip() for state in states.split(",") if state),
         kind=kind,
     )
+
+
+def _without_repeats(text: str) -> Any:
+    """Expected rows: Python would quietly make one of 1 and True, and of two equal rows, in a set written out."""
+    rows = evaluate(text)
+    match ast.parse(f"({text}\n)", mode="eval").body:
+        case ast.Set(elements) if len(elements) != len(rows):
+            raise ValueError(f"rows that Python takes for equal: write a list: {text}")
+    return rows
 
 
 def evaluate(text: str) -> Any:

@@ -18,16 +18,6 @@ settings.register_profile("ci", deadline=None, derandomize=True, database=None, 
 settings.load_profile("ci" if os.environ.get("CI") else "tourlog")
 
 
-OPEN = set((Path(__file__).parent / "open.list").read_text(encoding="utf-8").splitlines())
-"""Tests that state what should be and is not yet: each line is a debt, to be paid and taken out."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.name in OPEN:
-            item.add_marker(pytest.mark.xfail(reason="open: see tests/open.list", run=False))
-
-
 @pytest.fixture(params=["memory", "file"])
 def conn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tourlog.Connection]:
     """An empty store, once in memory and once in a file."""

@@ -6,8 +6,10 @@ re-evaluated until no table grows. Shares only the syntax records with the packa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from oracle_functions import AGGREGATES, FUNCTIONS, NOTHING, OracleError
@@ -29,7 +31,24 @@ class Facts:
     documents: dict[Any, dict[str, Any]] = field(default_factory=dict)
 
     def values(self, e: Any, a: str) -> list[Any]:
-        return [fact[2] for fact in self.facts if fact[1] == a and equal(fact[0], e)]
+        return [fact[2] for fact in self.by_attribute.get(a, ()) if equal(fact[0], e)]
+
+    @cached_property
+    def by_attribute(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Only to spare looking at facts that cannot match."""
+        found: dict[str, list[tuple[Any, ...]]] = {}
+        for fact in self.facts:
+            found.setdefault(fact[1], []).append(fact)
+        return found
+
+    def candidates(self, terms: Any) -> Iterable[tuple[Any, ...]]:
+        """The facts a pattern may match; the system's own attributes can be reached by name only."""
+        if len(terms) > 4:
+            raise OracleUnsafe(f"{len(terms)} terms over a database")
+        match terms:
+            case [_, ast.Constant(name), *_]:
+                return self.by_attribute.get(name, ()) if isinstance(name, str) else ()
+        return (fact for fact in self.facts if not fact[1].startswith("db/"))
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,7 @@ def answer(query: ast.Query, inputs: Iterable[Any], rules: Iterable[ast.Rule] = 
         raise OracleError(f"{len(wanted_inputs)} inputs expected, {len(inputs)} given")
     for wanted, value in zip(wanted_inputs, inputs, strict=True):
         if isinstance(wanted, ast.Source):
-            sources[wanted.name] = value
+            sources[wanted.name] = value if isinstance(value, Facts) else collection(value)
         else:
             environments = [bound for env in environments for bound in bind(wanted, value, env)]
     return shape(query, Program(sources, tuple(rules)).run(query, environments), sources)
@@ -337,9 +356,7 @@ class Program:
         return list(self.tables[goal].values())
 
     def match(self, terms: Any, source: Any, env: Env) -> Iterator[Env]:
-        for row in source.facts if isinstance(source, Facts) else source:
-            if isinstance(source, Facts) and row[1].startswith("db/") and not by_name(terms):
-                continue
+        for row in source.candidates(terms) if isinstance(source, Facts) else source:
             if len(row) >= len(terms):
                 yield from unify(terms, row, env)
 
@@ -357,11 +374,12 @@ class Program:
         if isinstance(function, ast.Variable):
             result = env[function.name](*values)
             return NOTHING if result is None else result
+        function = function.removeprefix("clojure.string/").removeprefix("clojure.core/")
         if function not in FUNCTIONS:
             raise OracleUnsafe(f"unknown function {function}")
         try:
             return FUNCTIONS[function](*values)
-        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, re.error) as error:
             raise OracleError(f"({function} {values}): {error!r}") from error
 
     def argument(self, argument: Any, env: Env, default: str) -> Any:
@@ -373,24 +391,19 @@ class Program:
         return argument.value
 
 
-def by_name(terms: Any) -> bool:
-    """Whether a pattern names its attribute: the system's own are reachable in no other way."""
-    return len(terms) > 1 and isinstance(terms[1], ast.Constant)
-
-
 def envkey(env: Env) -> Any:
     return frozenset((name, key(value)) for name, value in env.items())
 
 
 def unify(terms: Any, row: Any, env: Env) -> Iterator[Env]:
-    env = dict(env)
+    found: Env = {}
     for term, value in zip(terms, row, strict=False):
         match term:
             case ast.Constant() if not equal(term.value, value):
                 return
-            case ast.Variable(name) if not equal(env.setdefault(name, value), value):
+            case ast.Variable(name) if not equal(env[name] if name in env else found.setdefault(name, value), value):
                 return
-    yield env
+    yield env | found
 
 
 def bind(binding: ast.Binding, value: Any, env: Env) -> Iterator[Env]:
@@ -453,11 +466,15 @@ def shape(query: ast.Query, environments: list[Env], sources: dict[str, Any]) ->
     for env in environments:
         plain = [env[grouped(e).name] for e in elements if not isinstance(e, ast.Aggregate)]
         groups.setdefault(key(plain), []).append(env)
-    rows = distinct(tuple(column(e, group, sources) for e in elements) for group in groups.values())
-    for order in reversed((*query.order_by, *(ast.Order(i) for i in range(len(elements))))):
-        if query.order_by:
-            rows.sort(key=lambda row, order=order: key(row[order.column]), reverse=order.descending)
+    rows = distinct(tuple(column(e, group) for e in elements) for group in groups.values())
+    rows.sort(key=key)
+    for order in reversed(query.order_by):
+        rows.sort(key=lambda row, order=order: key(row[order.column]), reverse=order.descending)
     rows = rows[query.offset :][: query.limit]
+    rows = [
+        tuple(pulled(e, value, sources, environments[0]) for e, value in zip(elements, row, strict=True))
+        for row in rows
+    ]
     if query.keys:
         rows = [dict(zip(query.keys, row, strict=True)) for row in rows]
     return Answer(query.find.shape, rows, bool(query.order_by))
@@ -467,13 +484,10 @@ def grouped(element: Any) -> ast.Variable:
     return element.variable if isinstance(element, ast.Pull) else element
 
 
-def column(element: ast.FindElement, group: list[Env], sources: dict[str, Any]) -> Any:
+def column(element: ast.FindElement, group: list[Env]) -> Any:
     match element:
-        case ast.Variable(name):
+        case ast.Variable(name) | ast.Pull(ast.Variable(name)):
             return group[0][name]
-        case ast.Pull(variable, pattern, source):
-            given = group[0][pattern.name] if isinstance(pattern, ast.Variable) else pattern
-            return pull(sources[source.name], given, group[0][variable.name])
     *arguments, last = element.arguments
     given = [group[0][a.name] if isinstance(a, ast.Variable) else a.value for a in arguments]
     values = [env[last.name] for env in group]
@@ -485,3 +499,11 @@ def column(element: ast.FindElement, group: list[Env], sources: dict[str, Any]) 
         return AGGREGATES[element.function](*given, values)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise OracleError(f"({element.function} {values}): {error!r}") from error
+
+
+def pulled(element: ast.FindElement, value: Any, sources: dict[str, Any], env: Env) -> Any:
+    """A column's value, or the document that stands for the entity; a pattern of `:in` is the same in every row."""
+    if not isinstance(element, ast.Pull):
+        return value
+    pattern = env[element.pattern.name] if isinstance(element.pattern, ast.Variable) else element.pattern
+    return pull(sources[element.source.name], pattern, value)

@@ -34,7 +34,8 @@ def pull(source: Any, pattern: ast.PullPattern, e: Any, seen: frozenset[Any] = f
 def label(attribute: ast.PullAttribute) -> Any:
     if attribute.alias is not None:
         return attribute.alias
-    return f"_{attribute.name}" if attribute.reverse else attribute.name
+    namespace, slash, name = attribute.name.rpartition("/")
+    return f"{namespace}{slash}_{name}" if attribute.reverse else attribute.name
 
 
 def reverse_any(source: Any, pattern: ast.PullPattern, e: Any) -> bool:
@@ -42,7 +43,8 @@ def reverse_any(source: Any, pattern: ast.PullPattern, e: Any) -> bool:
 
 
 def referrers(source: Any, a: str, e: Any) -> list[Any]:
-    return [document["db/id"] for document in source.documents.values() if (a, key(e)) in stated(document)]
+    found = [document["db/id"] for document in source.documents.values() if (a, key(e)) in stated(document)]
+    return sorted(found, key=key)
 
 
 def stated(document: dict[str, Any]) -> set[Any]:
@@ -59,7 +61,8 @@ def follow(source: Any, pattern: Any, attribute: Any, e: Any, document: dict[str
         return value
     many = isinstance(value, list | tuple | set | frozenset)
     if many and attribute.limit is not None:
-        value = type(value)(list(value)[: attribute.limit])
+        members = sorted(value, key=key) if isinstance(value, set | frozenset) else value
+        value = type(value)(members[: attribute.limit])
     nested = attribute.pattern
     if attribute.recursion is not None:
         nested = deeper(pattern, attribute)

@@ -10,7 +10,7 @@ from tourlog.facts import COLLECTIONS, elements
 from tourlog.query.syntax import PullAttribute, PullPattern
 from tourlog.snapshot import Snapshot
 from tourlog.stream import ID_KEY, SYSTEM_PREFIX
-from tourlog.values import identity, plain
+from tourlog.values import identity, plain, sort_key
 
 Read: TypeAlias = Callable[[Any], Mapping[str, Any] | None]
 """An entity as a document the caller may keep."""
@@ -70,7 +70,8 @@ class _Puller:
             return _MISSING
         many = type(content) in COLLECTIONS
         if many and attribute.limit is not None:
-            content = type(content)(list(content)[: attribute.limit])
+            members = sorted(content, key=sort_key) if isinstance(content, set | frozenset) else content
+            content = type(content)(members[: attribute.limit])
         nested = attribute.pattern if attribute.recursion is None else _deeper(pattern, attribute)
         if nested is None:
             return [{ID_KEY: other} for other in content] if attribute.reverse else content
@@ -90,7 +91,8 @@ class _Puller:
 
     def _content(self, attribute: PullAttribute, document: Mapping[str, Any], e: Any) -> Any:
         if attribute.reverse:
-            return [fact.e for fact in self._snapshot.facts(a=attribute.name, v=e)] or _MISSING
+            referrers = (fact.e for fact in self._snapshot.facts(a=attribute.name, v=e))
+            return sorted(referrers, key=sort_key) or _MISSING
         if attribute.name.startswith(SYSTEM_PREFIX) and attribute.name != ID_KEY:
             return next((fact.v for fact in self._snapshot.facts(e, attribute.name)), _MISSING)
         return _inside(document, attribute.name)
@@ -106,7 +108,8 @@ class _Puller:
 def _label(attribute: PullAttribute) -> Any:
     if attribute.alias is not None:
         return attribute.alias
-    return f"_{attribute.name}" if attribute.reverse else attribute.name
+    namespace, slash, name = attribute.name.rpartition("/")
+    return f"{namespace}{slash}_{name}" if attribute.reverse else attribute.name
 
 
 def _deeper(pattern: PullPattern, attribute: PullAttribute) -> PullPattern:

@@ -116,15 +116,10 @@ def positive_variables(clauses: Iterable[Clause]) -> frozenset[Variable]:
             case And(inner):
                 found.update(positive_variables(inner))
             case Or(branches, variables):
-                found.update(_common_variables(branches) if variables is None else variables)
+                found.update(positive_variables(branches) if variables is None else variables)
             case Not():
                 pass
     return frozenset(found)
-
-
-def _common_variables(branches: Iterable[Clause]) -> frozenset[Variable]:
-    """What every branch of an `or` binds; a variable of some branches only is local to each of them."""
-    return frozenset.intersection(*(positive_variables((branch,)) for branch in branches))
 
 
 def _all_variables(clauses: Iterable[Clause]) -> frozenset[Variable]:
@@ -276,7 +271,7 @@ def _negation(clause: Not, scope: Scope, visible: frozenset[Variable]) -> Litera
 
 
 def _disjunction(clause: Or, scope: Scope, visible: frozenset[Variable]) -> Literal:
-    exported = _common_variables(clause.branches) if clause.variables is None else frozenset(clause.variables)
+    exported = positive_variables(clause.branches) if clause.variables is None else frozenset(clause.variables)
     outer: dict[Variable, Term] = {v: scope.renaming.get(v, v) for v in exported}
     source = scope.source(clause.source)
     branches = []
