@@ -48,6 +48,11 @@ def _small(value: Any) -> bool:
     return isinstance(value, int) and value < 3
 
 
+def _below_three(value: Any) -> bool:
+    """Says the same of equal values, which `small` does not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value < 3
+
+
 def _half_of_even(value: int) -> int | None:
     return value // 2 if value % 2 == 0 else None
 
@@ -67,6 +72,7 @@ def _fail(value: Any) -> Any:
 CALLABLES: dict[str, Callable[..., Any]] = {
     "twice": _twice,
     "small": _small,
+    "below_three": _below_three,
     "half_of_even": _half_of_even,
     "upto": _upto,
     "span": _span,

@@ -227,6 +227,7 @@ FUNCTIONS: dict[str, Any] = {
     "some?": lambda value: value is not None,
     "true?": lambda value: value is True,
     "false?": lambda value: value is False,
+    "float?": lambda value: isinstance(value, float),
     "inst?": is_kind("datetime", "instant"),
 }
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from tourlog.engines.execution import Execution, find_rows
 from tourlog.engines.resolvers import Environment, Resolver, make_resolver
-from tourlog.engines.table import Row, Table
+from tourlog.engines.table import Row, Table, Tokens
 from tourlog.query.program import (
     Body,
     Call,
@@ -65,7 +65,7 @@ def run(execution: Execution) -> list[tuple[Any, ...]]:
             evaluation.stratum(stratum)
         rows = list(evaluation.head(execution.plan.columns, execution.plan.body))
     execution.budget.count(len(rows))
-    value = environment.tokens.value
+    value, rows = environment.tokens.value, list(environment.tokens.distinct(rows))
     return find_rows(execution, [tuple([fresh(value(token)) for token in row]) for row in rows])
 
 
@@ -85,7 +85,7 @@ class _Evaluation:
     def stratum(self, stratum: Stratum) -> None:
         tables = self._environment.tables
         for relation in stratum.relations:
-            tables[relation.name] = Table()
+            tables[relation.name] = self._environment.table()
         fresh = {
             relation.name: tables[relation.name].add(
                 row for clause in relation.clauses if not clause.variants for row in self.head(clause.head, clause.body)
@@ -93,7 +93,7 @@ class _Evaluation:
             for relation in stratum.relations
         }
         while stratum.recursive and any(fresh.values()):
-            self._environment.deltas = {name: Table(rows) for name, rows in fresh.items()}
+            self._environment.deltas = {name: self._environment.table(rows) for name, rows in fresh.items()}
             fresh = self._round(stratum.relations)
 
     def _round(self, relations: Iterable[Relation]) -> dict[str, list[Row]]:
@@ -155,7 +155,7 @@ class _Evaluation:
         shared = tuple(variable for variable in found.variables if variable in used)
         asked = found.over(shared)
         new = tuple(variable for variable in literal.variables if variable not in shared)
-        extended = Table(
+        extended = Table(  # one that tells equal values of different forms apart: each goes on with its own rows
             row
             for branch in literal.branches
             for row in self._body(branch, asked, frozenset((*shared, *new))).over((*shared, *new)).rows
@@ -180,10 +180,10 @@ class _Evaluation:
         variables = tuple(variable for variable in every if variable in wanted)
         resolvers = []
         if found.variables:
-            resolvers.append(self._environment.rows(found.variables, Table(found.rows)))
+            resolvers.append(self._environment.rows(found.variables, self._environment.table(found.rows)))
         for literal in literals:
             resolvers.append(make_resolver(literal, self._environment))
-        return Found(variables, self._engine.ask(variables, resolvers))
+        return Found(variables, self._engine.ask(variables, resolvers, self._environment.tokens))
 
 
 Variables: TypeAlias = tuple[Variable, ...]
@@ -197,7 +197,7 @@ class _Engine:
         self._prefix = f"tourlog_{next(_runs)}_"
         self._questions = count()
 
-    def ask(self, variables: Variables, resolvers: Sequence[Resolver]) -> list[Row]:
+    def ask(self, variables: Variables, resolvers: Sequence[Resolver], tokens: Tokens) -> list[Row]:
         """The distinct rows over `variables` that satisfy every resolver, in the order given.
 
         A constant goes in front of the terms: pyDatalog cannot tell an empty row from no row.
@@ -206,7 +206,7 @@ class _Engine:
         question = f"{self._prefix}{next(self._questions)}"
         names = {variable: engine.Var(f"V{place}") for place, variable in enumerate(every(resolvers))}
         registered = {
-            f"{question}_{place}/{len(resolver.variables) + 1}": _guarded(resolver)
+            f"{question}_{place}/{len(resolver.variables) + 1}": _guarded(resolver, tokens)
             for place, resolver in enumerate(resolvers)
         }
         body = [
@@ -229,14 +229,23 @@ def every(resolvers: Iterable[Resolver]) -> Variables:
     return tuple(dict.fromkeys(variable for resolver in resolvers for variable in resolver.variables))
 
 
-def _guarded(resolver: Resolver) -> Callable[..., Iterator[tuple[int, ...]]]:
+def _guarded(resolver: Resolver, tokens: Tokens) -> Callable[..., Iterator[tuple[int, ...]]]:
     """A resolver as pyDatalog calls it: terms in (bound ones constant), whole rows out."""
-    solve = resolver.solve
+    solve, firsts = resolver.solve, tokens.firsts
 
     def resolve(_: Any, *terms: Any) -> Iterator[tuple[int, ...]]:
-        return ((0, *row) for row in solve(tuple(term.id if term.is_const() else None for term in terms)))
+        given = tuple([term.id if term.is_const() else None for term in terms])
+        for row in solve(given):
+            yield (0, *(_kept(given, row, tokens) if firsts else row))
 
     return resolve
+
+
+def _kept(given: tuple[int | None, ...], row: Row, tokens: Tokens) -> Row:
+    """The row with what was given in place of its equals: pyDatalog compares tokens only."""
+    return tuple(
+        [own if bound is None or not tokens.equal(bound, own) else bound for bound, own in zip(given, row, strict=True)]
+    )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from tourlog.query.program import Call, Compute, Filter, Given, Literal, Paramet
 from tourlog.query.syntax import Blank, Constant, Source, Variable, binding_variables
 from tourlog.snapshot import ANY, EVERYTHING, Snapshot
 from tourlog.stream import OFFSET_METADATA, SYSTEM_PREFIX, Stream
-from tourlog.values import identity
+from tourlog.values import equal, identity
 
 NUMBERS = (int, float, Decimal)
 Bound: TypeAlias = frozenset[Variable]
@@ -63,10 +63,14 @@ class Environment:
         token = self.tokens.token(self.value(term))
         return lambda _: token
 
+    def table(self, rows: Iterable[Row] = ()) -> Table:
+        """A table of tokens of this run."""
+        return Table(rows, self.tokens.firsts)
+
     def rows(self, terms: tuple[Term, ...], table: Table) -> Resolver:
         """A resolver over a table whose columns are `terms`."""
         fixed = {i: self.tokens.token(self.value(term)) for i, term in enumerate(terms) if self.known(term)}
-        return _columns_resolver(terms, fixed, table.find)
+        return _columns_resolver(terms, fixed, table.find, self.tokens)
 
 
 def make_resolver(literal: Literal, environment: Environment) -> Resolver:
@@ -81,7 +85,7 @@ def make_resolver(literal: Literal, environment: Environment) -> Resolver:
             return environment.rows(literal.terms, tables[literal.relation])
         case Given():
             rows = environment.execution.given[literal.position]
-            return environment.rows(literal.variables, Table(map(environment.tokens.row, rows)))
+            return environment.rows(literal.variables, environment.table(map(environment.tokens.row, rows)))
         case Rows():
             return _collection(literal, environment)
         case Filter():
@@ -95,7 +99,7 @@ Find: TypeAlias = Callable[[tuple[int, ...], Row], Iterable[Row]]
 """Rows over all columns that hold given tokens in given columns (in increasing order)."""
 
 
-def _columns_resolver(terms: tuple[Term, ...], fixed: dict[int, int], find: Find) -> Resolver:
+def _columns_resolver(terms: tuple[Term, ...], fixed: dict[int, int], find: Find, tokens: Tokens) -> Resolver:
     """Columns to variables: constants are looked up, blanks dropped, repeated variables compared (pyDatalog
     itself fails to match a repeated variable against a resolver's row)."""
     places: dict[Variable, list[int]] = {}
@@ -114,7 +118,7 @@ def _columns_resolver(terms: tuple[Term, ...], fixed: dict[int, int], find: Find
                 known.update((place, token) for place in group)
         columns = tuple(sorted(known))
         for row in find(columns, tuple(known[column] for column in columns)):
-            if all(row[group[0]] == row[other] for group in repeated for other in group[1:]):
+            if all(tokens.equal(row[group[0]], row[other]) for group in repeated for other in group[1:]):
                 yield tuple([row[first] for first in firsts])
 
     return Resolver(variables, solve)
@@ -140,14 +144,14 @@ def _scan(literal: Scan, environment: Environment) -> Resolver:
         token = tokens.token
         if by_lookup and e is not ANY and type(a) is str:
             for value in execution.lookup(snapshot, e, a):
-                if v is ANY or token(value) == wanted[2]:
+                if v is ANY or tokens.equal(token(value), wanted[2]):
                     yield (wanted[0], wanted[1], token(value), 0)
             return
         for fact in facts(e, a, v):
-            if 3 not in wanted or token(fact.tx) == wanted[3]:
+            if 3 not in wanted or tokens.equal(token(fact.tx), wanted[3]):
                 yield (token(fact.e), token(fact.a), token(fact.v), token(fact.tx))
 
-    return _columns_resolver(literal.terms, fixed, find)
+    return _columns_resolver(literal.terms, fixed, find, tokens)
 
 
 def _collection(literal: Rows, environment: Environment) -> Resolver:
@@ -156,7 +160,7 @@ def _collection(literal: Rows, environment: Environment) -> Resolver:
     assert not isinstance(source, Snapshot), "planned as a collection"
     width = len(literal.terms)
     rows = (environment.tokens.row(row[:width]) for row in source if len(row) >= width)
-    return environment.rows(literal.terms, Table(rows))
+    return environment.rows(literal.terms, environment.table(rows))
 
 
 def _slice(literal: Slice, environment: Environment) -> Resolver:
@@ -179,11 +183,8 @@ def _slice(literal: Slice, environment: Environment) -> Resolver:
             found = {literal.e: ordered.e, literal.offset: ordered.offset}
             environment.execution.remember(snapshot, ordered)
             row = (*before, *(tokens.token(found[variable]) for variable in outputs))
-            if environment.known(literal.offset) and tokens.token(ordered.offset) != tokens.token(
-                environment.value(literal.offset)
-            ):
-                continue
-            yield row
+            if not environment.known(literal.offset) or equal(ordered.offset, environment.value(literal.offset)):
+                yield row
 
     return Resolver(variables, solve)
 

@@ -262,7 +262,7 @@ def _negation(clause: Not, scope: Scope, visible: frozenset[Variable]) -> Litera
             f"{_listed(unknown)} of `not-join` is bound nowhere outside it{_at(clause.place)}", clause=clause
         )
     renaming: dict[Variable, Term] = {v: scope.renaming.get(v, v) for v in shared}
-    for variable in inside - shared:
+    for variable in positive_variables(clause.clauses) - shared:  # a `not` in it names those of its own
         renaming[variable] = scope.context.variable(variable.name)
     source = scope.source(clause.source)
     body = normalise(clause.clauses, scope.inner(renaming, source))
@@ -278,9 +278,10 @@ def _disjunction(clause: Or, scope: Scope, visible: frozenset[Variable]) -> Lite
     for branch in clause.branches:
         renaming = dict(outer)
         for variable in _all_variables((branch,)) - exported:
-            inherited = clause.variables is None and variable in visible
-            fresh = scope.context.variable(variable.name)
-            renaming[variable] = scope.renaming.get(variable, variable) if inherited else fresh
+            if clause.variables is None and variable in visible:
+                renaming[variable] = scope.renaming.get(variable, variable)
+            elif variable in positive_variables((branch,)):
+                renaming[variable] = scope.context.variable(variable.name)
         branches.append(normalise(branch.clauses, scope.inner(renaming, source)))
     required = () if clause.variables is None else clause.variables[: clause.required]
     return Disjunction(
@@ -301,10 +302,13 @@ def _rule_call(clause: RuleCall, scope: Scope) -> Iterator[Literal]:
         yield RuleUse(clause.name, source, terms, clause.place)
         return
     context.spliced += size
-    named = tuple(context.variable("_") if isinstance(term, Blank) else term for term in terms)
+    named = tuple(
+        context.variable(parameter.name) if isinstance(term, Blank) else term
+        for parameter, term in zip(rules[0].parameters, terms, strict=True)
+    )
     required = _only_variables(named[: rules[0].required])
     branches = tuple(rule_body(rule, named, scope, source) for rule in rules)
-    if len(branches) == 1 and not required:
+    if len(branches) == 1 and not required and positive_variables(rules[0].clauses).issuperset(rules[0].parameters):
         yield from branches[0]
     else:
         yield Disjunction(branches, _only_variables(named), required, clause.place)

@@ -40,11 +40,16 @@ _MOST_CLAUSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A rule, the source it reads, and the argument positions that are bound where it is called."""
+    """A rule, the source it reads, and the argument positions that are bound where it is called.
+
+    What a query's `not` asks for, and what is called after it, goes to a `copy` of the rule's relations: were
+    they shared with the calls before it, the `not` could wait for an answer that waits for the `not`.
+    """
 
     rule: str
     source: str
     positions: tuple[int, ...]
+    copy: int = 0
 
 
 def build_relations(
@@ -90,6 +95,7 @@ class _Builder:
         self._waiting: list[Demand] = []
         self._names: dict[Demand, str] = {}
         self._prefixes = count(1)
+        self._copy = 0
 
     def main(self, body: Body, wanted_columns: Sequence[Variable]) -> Body:
         arranged = self._arranger.arrange(body, frozenset())
@@ -153,6 +159,8 @@ class _Builder:
         the literal stands in."""
         if isinstance(literal, RuleUse):
             return self._call(literal, before, bound, within)
+        apart = isinstance(literal, Negation) and within is None
+        self._copy += apart
         bodies = []
         for body in bodies_of(literal):
             inner: list[Literal] = []
@@ -161,6 +169,7 @@ class _Builder:
                 inner.append(self._converted(nested, (*before, *inner), known, within))
                 known = known | frozenset(bound_by(nested))
             bodies.append(tuple(inner))
+        self._copy += apart
         return with_bodies(literal, tuple(bodies))
 
     def _call(self, use: RuleUse, before: Body, bound: Bound, within: Demand | None) -> Call:
@@ -174,6 +183,8 @@ class _Builder:
         if within is not None and not within.positions and (use.rule, use.source) == (within.rule, within.source):
             demand = within  # all of the rule is computed here anyway: asking for parts would do the work twice
         demand = self._without_passed(demand)
+        if demand.positions:
+            demand = replace(demand, copy=self._copy if within is None else within.copy)
         terms = tuple(self._scope.context.variable("_") if isinstance(term, Blank) else term for term in use.terms)
         name = self._name(demand)
         if demand.positions:
@@ -212,7 +223,8 @@ class _Builder:
             arity = len(self._scope.context.rules[demand.rule][0].parameters)
             pattern = "".join("b" if place in demand.positions else "f" for place in range(arity))
             source = "" if demand.source == "$" else f"@{demand.source}"
-            self._names[demand] = f"{demand.rule}{source}^{pattern}"
+            copy = f"~{demand.copy}" if demand.copy else ""
+            self._names[demand] = f"{demand.rule}{source}{copy}^{pattern}"
             self._waiting.append(demand)
         return self._names[demand]
 
@@ -230,7 +242,7 @@ class _Builder:
                 for flat in self._multiplied_out(body, demand.rule):
                     self._define_clause(demand, name, head, flat)
         except Unsafe as problem:
-            raise _FoundUnsafe(demand, problem) from None
+            raise _FoundUnsafe(replace(demand, copy=0), problem) from None
 
     def _define_clause(self, demand: Demand, name: str, head: tuple[Variable, ...], body: Body) -> None:
         given = tuple(head[place] for place in demand.positions)
