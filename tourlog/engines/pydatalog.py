@@ -129,12 +129,12 @@ class _Evaluation:
             needed = wanted.union(body_variables(body[place:]))
             found = self._conjunction(segment, found, needed)
             segment = []
-            if not found.rows:
-                break
-            if isinstance(literal, Negation):
+            if found.rows and isinstance(literal, Negation):
                 found = self._without(literal, found)
-            else:
+            elif found.rows and isinstance(literal, Disjunction):
                 found = self._union(literal, found, wanted.union(body_variables(body[place + 1 :])))
+            if not found.rows:  # also where they have no variable, so that no resolver could stand for them
+                break
         if not found.rows:
             every = tuple(dict.fromkeys((*found.variables, *body_variables(body))))
             return Found(every, [])
