@@ -25,7 +25,7 @@ class World:
     t: int = 0
     documents: dict[Any, dict[str, Any]] = field(default_factory=dict)
     facts: dict[Any, tuple[Any, ...]] = field(default_factory=dict)
-    touched: dict[Any, tuple[Any, int]] = field(default_factory=dict)
+    touched: dict[Any, tuple[Any, int, int]] = field(default_factory=dict)
     heads: dict[Any, int] = field(default_factory=dict)
 
     def transact(self, operations: list[Any]) -> None:
@@ -54,7 +54,7 @@ class World:
         self.t += bool(changed)
         for k in changed:
             e = {**before, **after}[k]["db/id"]
-            self.touched[k] = (e, self.t)
+            self.touched[k] = (e, self.touched[k][1] if k in self.touched else self.t, self.t)
             stated = facts_of(after.get(k, {}))
             wanted = {key((e, a, v)): (e, a, v, self.t) for a, v in stated}
             held = {known: fact for known, fact in self.facts.items() if key(fact[0]) == k}
@@ -67,10 +67,10 @@ class World:
         """The live facts, the system's own included."""
         epoch = datetime(2020, 1, 1, tzinfo=UTC)
         own = [(t, "db/tx-instant", epoch + timedelta(seconds=t), t) for t in range(1, self.t + 1)]
-        for e, t in self.touched.values():
-            own += [(e, "db/id", e, t), (e, "db/tx", t, t)]
+        for e, first, last in self.touched.values():
+            own += [(e, "db/id", e, first), (e, "db/tx", last, last)]
             if names := self._get(e).get("db/key"):
-                own.append((e, "db/key", names, t))
+                own.append((e, "db/key", names, first))
         return Facts((*self.facts.values(), *own), dict(self.documents))
 
     def _get(self, e: Any) -> dict[str, Any]:
