@@ -68,22 +68,21 @@ def follow(source: Any, pattern: Any, attribute: Any, e: Any, document: dict[str
         nested = deeper(pattern, attribute)
     if nested is None:
         return [{"db/id": other} for other in value] if attribute.reverse else value
-    trail = seen | {(key(e), attribute.name)}
-    found = [sub(source, nested, other, trail, attribute) for other in (value if many else [value])]
+    found = [sub(source, nested, other, seen, attribute) for other in (value if many else [value])]
     found = [each for each in found if each is not None]
     if not found:
         return _MISSING
     return found if many else found[0]
 
 
-def sub(source: Any, nested: Any, other: Any, trail: Any, attribute: Any) -> Any:
-    if attribute.recursion is not None and nested is None:
-        return None
-    if attribute.recursion is not None and (key(other), attribute.name) in trail:
-        return {"db/id": other}
+def sub(source: Any, nested: Any, other: Any, seen: Any, attribute: Any) -> Any:
     if isinstance(other, dict):
         return pull_value(other, nested)
-    return pull(source, nested, other, trail)
+    if attribute.recursion is not None:
+        if key(other) in seen:
+            return {"db/id": other}
+        seen = seen | {key(other)}
+    return pull(source, nested, other, seen)
 
 
 def pull_value(value: dict[str, Any], nested: ast.PullPattern) -> Any:

@@ -184,11 +184,12 @@ class Writer:
 
     def function(self, bound: Bound) -> Made:
         one, two, out, second = self.pick(bound), self.pick(bound), self.pick(VARIABLES), self.pick(VARIABLES)
+        some = '"a" "b"' if self.plain else ":a :b"
         kinds = [
             (f"[(identity {one}) {out}]", [out]),
             (f"[(ground {self.constant()}) {out}]", [out]),
             (f"[(get-else {self.source() or '$ '}{one} {self.attribute()} 7) {out}]", [out]),
-            (f"[(get-some {self.source() or '$ '}{one} :a :b) [{out} {second}]]", [out, second]),
+            (f"[(get-some {self.source() or '$ '}{one} {some}) [{out} {second}]]", [out, second]),
             (f"[(ground {edn([self.value() for _ in range(3)])}) [{out} ...]]", [out]),
             (f"[(ground {edn([[self.value(), self.value()] for _ in range(2)])}) [[{out} {second}]]]", [out, second]),
         ]
@@ -214,7 +215,11 @@ class Writer:
     def not_join(self, bound: Bound, depth: int) -> Made:
         shared = self.some(bound, 2)
         inner, _ = self._lower().body(frozenset(shared), (), self.random.randint(1, 2), depth - 1)
-        return f"(not-join [{' '.join(shared)}] {' '.join(inner)})", bound
+        joined = [variable for variable in shared if any(variable in clause for clause in inner)]
+        if not joined:
+            joined = shared[:1]
+            inner.append(f"[{joined[0]} {self.attribute()} _]")
+        return f"(not-join [{' '.join(joined)}] {' '.join(inner)})", bound
 
     def disjunction(self, bound: Bound, depth: int) -> Made:
         """Every branch uses the same variables, as `or` asks."""
@@ -254,7 +259,7 @@ class Writer:
 def write_rules(random: Random, sources: Sequence[str], plain: bool) -> tuple[list[RuleShape], list[str]]:
     """A few rules and their texts; recursive ones invent no values, so that every program ends."""
     shapes = [
-        RuleShape(f"r{i}", random.choice((1, 2, 2, 2, 3)), int(random.random() < 0.08), i // 2)
+        RuleShape(f"r{i}", random.choice((1, 2, 2, 2, 3)), int(not plain and random.random() < 0.08), i // 2)
         for i in range(random.randint(0, 4))
     ]
     texts = []

@@ -70,8 +70,19 @@ PULLS: list[tuple[Any, Any, Any]] = [
     ("[:addresses.city]", 3, {"addresses.city": ["Bonn", "Köln"]}),
     ("[{:addresses [:city]}]", 3, {"addresses": [{"city": "Bonn"}, {"city": "Köln"}]}),
     ("[:name {:friend 1}]", 1, {"name": "Ann", "friend": [{"name": "Bob"}, {"name": "Cid"}]}),
-    ("[:name {:friend 2}]", 2, {"name": "Bob", "friend": {"name": "Ann", "friend": [{"db/id": 2}, {"name": "Cid"}]}}),
-    ("[:name {:friend ...}]", 2, {"name": "Bob", "friend": {"name": "Ann", "friend": [{"db/id": 2}, {"name": "Cid"}]}}),
+    (
+        "[:name {:friend 2}]",
+        2,
+        {"name": "Bob", "friend": {"name": "Ann", "friend": [{"name": "Bob"}, {"name": "Cid"}]}},
+    ),
+    (
+        "[:name {:friend ...}]",
+        2,
+        {
+            "name": "Bob",
+            "friend": {"name": "Ann", "friend": [{"name": "Bob", "friend": {"db/id": 1}}, {"name": "Cid"}]},
+        },
+    ),
     ("[:name {:_boss ...}]", 1, {"name": "Ann", "_boss": [{"name": "Bob"}, {"name": "Cid"}]}),
 ]
 
@@ -111,18 +122,20 @@ def test_appended_documents_are_pulled_with_offset_and_without_what_is_the_store
 
 
 def test_cycles_end_where_they_come_back(conn: Connection) -> None:
+    """At an entity the recursion has come to before, as in DataScript: where it began counts from the second time."""
     conn.transact([{"db/id": 1, "next": 2}, {"db/id": 2, "next": 3}, {"db/id": 3, "next": 1}, {"db/id": 4, "next": 4}])
     pattern = [{"next": "..."}, "db/id"]
-    ends = {"db/id": 3, "next": {"db/id": 1}}
+    ends = {"db/id": 3, "next": {"db/id": 1, "next": {"db/id": 2}}}
     assert conn.db().pull(pattern, 1) == {"db/id": 1, "next": {"db/id": 2, "next": ends}}
-    assert conn.db().pull(pattern, 4) == {"db/id": 4, "next": {"db/id": 4}}
+    assert conn.db().pull(pattern, 4) == {"db/id": 4, "next": {"db/id": 4, "next": {"db/id": 4}}}
 
 
 def test_cycles_through_nested_documents_end_too(conn: Connection) -> None:
     conn.transact([{"db/id": 1, "next": {"label": "in", "next": 2}}, {"db/id": 2, "next": {"label": "in", "next": 1}}])
+    first_again = {"db/id": 1, "next": {"label": "in", "next": {"db/id": 2}}}
     assert conn.db().pull([{"next": "..."}, "db/id", "label"], 1) == {
         "db/id": 1,
-        "next": {"label": "in", "next": {"db/id": 2, "next": {"label": "in", "next": {"db/id": 1}}}},
+        "next": {"label": "in", "next": {"db/id": 2, "next": {"label": "in", "next": first_again}}},
     }
 
 

@@ -106,10 +106,10 @@ def agrees(case: Case, expected: Any, found: Any) -> bool:
     """Whether an engine may answer so. A function that fails for some values does so or not by the order of
     clauses, which is the engines' own; and they know more of a call that repeats a variable than the oracle,
     which looks at argument positions alone."""
-    if FAILED in (expected, found):
-        return UNSAFE not in (expected, found) or expected == found
     if expected == UNSAFE and found != UNSAFE:
         return any(repeats_a_variable(call) for call in calls(case))
+    if FAILED in (expected, found):
+        return found != UNSAFE
     return bool(expected == found)
 
 

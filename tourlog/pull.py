@@ -43,11 +43,11 @@ def _finished(steps: Steps) -> Any:
 
 
 class _Puller:
-    """One pull; `_trail` holds the (entity, attribute) steps down to where it is, to end a recursion by."""
+    """One pull; `_seen` holds the entities that recursion came to on the way to where it is, and ends at."""
 
     def __init__(self, snapshot: Snapshot, read: Read) -> None:
         self._snapshot, self._read = snapshot, read
-        self._trail: set[tuple[Any, str]] = set()
+        self._seen: set[Any] = set()
 
     def entity(self, pattern: PullPattern, e: Any) -> Steps:
         return self._document(pattern, self._read(e) or {}, e)
@@ -76,15 +76,10 @@ class _Puller:
         if nested is None:
             return [{ID_KEY: other} for other in content] if attribute.reverse else content
         found = []
-        step = (identity(e), attribute.name)
-        is_first = step not in self._trail
-        self._trail.add(step)
         for other in elements(content):
             pulled = yield self._nested(nested, other, attribute)
             if pulled is not None:
                 found.append(pulled)
-        if is_first:
-            self._trail.discard(step)
         if not found:
             return _MISSING
         return found if many else found[0]
@@ -100,9 +95,15 @@ class _Puller:
     def _nested(self, pattern: PullPattern, other: Any, attribute: PullAttribute) -> Steps:
         if type(other) is dict:
             return (yield self._document(pattern, other, other))
-        if attribute.recursion is not None and (identity(other), attribute.name) in self._trail:
+        if attribute.recursion is None:
+            return (yield self.entity(pattern, other))
+        key = identity(other)
+        if key in self._seen:
             return {ID_KEY: other}
-        return (yield self.entity(pattern, other))
+        self._seen.add(key)
+        found = yield self.entity(pattern, other)
+        self._seen.discard(key)
+        return found
 
 
 def _label(attribute: PullAttribute) -> Any:

@@ -6,6 +6,7 @@ waits for every relational clause written before it, so that it sees no row thos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from tourlog.errors import QueryError
@@ -43,13 +44,15 @@ class Unsafe(Exception):
         self.literal, self.missing = literal, missing
 
     def error(self) -> QueryError:
-        names = ", ".join(f"?{variable.name.split('#')[0]}" for variable in self.missing)
+        names = tuple(dict.fromkeys(variable.name.split("#")[0] for variable in self.missing))
+        shown = ", ".join(f"?{name}" for name in names) or "a variable"
         place = getattr(self.literal, "place", None)
         where = f" ({place})" if place is not None else ""
+        clause = re.sub(r"#\d+", "", str(self.literal))  # as it was written: names are told apart in plans only
         return QueryError(
-            f"{names or 'a variable'} is not bound by any clause that can run before {self.literal}{where}",
-            variables=tuple(variable.name.split("#")[0] for variable in self.missing),
-            clause=str(self.literal),
+            f"{shown} {'are' if len(names) > 1 else 'is'} not bound by any clause that can run before {clause}{where}",
+            variables=names,
+            clause=clause,
         )
 
 
@@ -69,7 +72,7 @@ class Arranger:
             ready = [entry for entry in waiting if self._ready(entry[1], bound)]
             allowed = [entry for entry in ready if not _must_wait(entry, ready)]
             if not allowed:
-                raise _unsafe([literal for _, literal in waiting], bound)
+                raise self._unsafe([literal for _, literal in waiting], bound)
             chosen = min(allowed, key=lambda entry: (_rank(entry[1], bound, bool(ordered)), entry[0]))
             waiting.remove(chosen)
             ordered.append(self._arranged(chosen[1], bound))
@@ -119,6 +122,40 @@ class Arranger:
             return with_bodies(literal, tuple(self.arrange(branch, bound) for branch in literal.branches))
         except Unsafe:
             return None
+
+    # Blame.
+
+    def _unsafe(self, stuck: list[Literal], bound: Bound) -> Unsafe:
+        """Blame the first literal that waits for something; its variables nobody binds come first."""
+        binders = {variable for literal in stuck for variable in bound_by(literal) if not self._wants(literal, bound)}
+        for literal in stuck:
+            missing = self._wants(literal, bound)
+            hopeless = tuple(variable for variable in missing if variable not in binders)
+            if missing:
+                return Unsafe(literal, hopeless or missing)
+        return Unsafe(stuck[0], ())
+
+    def _wants(self, literal: Literal, bound: Bound) -> tuple[Variable, ...]:
+        """The variables a literal waits for."""
+        match literal:
+            case Disjunction():
+                return self._branches_want(literal, bound)
+            case Compute():
+                wanted = _variables(literal.arguments)
+            case _:
+                wanted = variables_of(literal)
+        return tuple(variable for variable in wanted if variable not in bound)
+
+    def _branches_want(self, literal: Disjunction, bound: Bound) -> tuple[Variable, ...]:
+        missing = tuple(variable for variable in literal.required if variable not in bound)
+        for branch in literal.branches:
+            known = bound.union(*map(bound_by, branch))
+            missing = missing or tuple(variable for variable in literal.variables if variable not in known)
+            try:
+                self.arrange(branch, bound)
+            except Unsafe as problem:
+                missing = missing or problem.missing
+        return missing
 
 
 def can_fail(literal: Literal) -> bool:
@@ -180,14 +217,3 @@ def _interface(literal: Literal) -> tuple[Term, ...]:
 
 def _is_bound(term: object, bound: Bound) -> bool:
     return term in bound if isinstance(term, Variable) else not isinstance(term, Blank)
-
-
-def _unsafe(stuck: list[Literal], bound: Bound) -> Unsafe:
-    """Blame the first literal that waits for something; its variables nobody binds come first."""
-    binders = {variable for literal in stuck for variable in bound_by(literal)}
-    for literal in stuck:
-        missing = tuple(variable for variable in variables_of(literal) if variable not in bound)
-        hopeless = tuple(variable for variable in missing if variable not in binders)
-        if missing:
-            return Unsafe(literal, hopeless or missing)
-    return Unsafe(stuck[0], ())
