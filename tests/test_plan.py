@@ -1,0 +1,130 @@
+"""Plans: what is refused before it runs, in what order clauses run, what a plan prints."""
+
+from __future__ import annotations
+
+import pytest
+
+from tourlog.errors import QueryError
+from tourlog.query.parse import parse_query, parse_rules
+from tourlog.query.plan import make_plan
+from tourlog.query.program import Plan
+
+REACH = "[[(reach ?x ?y) [?x :to ?y]] [(reach ?x ?y) [?x :to ?z] (reach ?z ?y)]]"
+
+
+def plan_of(query: str, rules: str = "[]") -> Plan:
+    return make_plan(parse_query(query), parse_rules(rules))
+
+
+# Safety.
+
+
+@pytest.mark.parametrize(
+    ("query", "rules", "variables"),
+    [
+        ("[:find ?e :where [(< ?e 1)]]", "[]", ("e",)),
+        ("[:find ?x :where [?e :a ?v] [(+ ?v ?w) ?x]]", "[]", ("w",)),
+        ("[:find ?x :where [(+ ?y 1) ?x] [(+ ?x 1) ?y]]", "[]", ("y",)),
+        ("[:find ?a :where [?e :a _] (not [?e :b ?a])]", "[]", ("a",)),
+        ("[:find ?e :where [?e :a _] (not [?e :b ?x] [(< ?x ?y)])]", "[]", ("y",)),
+        ("[:find ?e ?a :where (or [?e :b _] [?e :a ?a])]", "[]", ("a",)),
+        ("[:find ?e ?x :where (or-join [?e ?x] [?e :a ?x] [?e :b 1])]", "[]", ("x",)),
+        ("[:find ?e :where (or-join [[?e]] [?e :a 1])]", "[]", ("e",)),
+        ("[:find ?e :in $ % :where (small ?e)]", "[[(small ?e) [(< ?e 3)]]]", ("e",)),
+        ("[:find ?e :in $ % :where (small ?e)]", "[[(small ?e) [?e :a ?v] [(< ?v ?limit)]]]", ("limit",)),
+        ("[:find ?e :in $ % :where (up ?e ?n)]", "[[(up ?e ?n) [?e :a _]] [(up ?e ?n) (up ?e ?m)]]", ("n",)),
+        ("[:find ?e :in $ % :where (big ?w ?e)]", "[[(big [?w] ?e) [?e :a ?w]]]", ("w",)),
+    ],
+)
+def test_an_unsafe_query_is_refused_naming_the_variable(query: str, rules: str, variables: tuple[str, ...]) -> None:
+    with pytest.raises(QueryError, match=rf"\?{variables[0]} is not bound") as caught:
+        plan_of(query, rules)
+    assert caught.value.details["variables"] == variables
+    assert "#" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rules", "cycle"),
+    [
+        ("[[(win ?x) [?x :to ?y] (not (win ?y))]]", ("win", "win")),
+        ("[[(p ?x) [?x :a] (not (q ?x))] [(q ?x) [?x :a] (r ?x)] [(r ?x) (p ?x)]]", ("p", "q", "r", "p")),
+        ("[[(p ?x) [?x :a] (or [?x :b] (not-join [?x] (q ?x)))] [(q ?x) (p ?x)]]", ("p", "q", "p")),
+    ],
+)
+def test_recursion_through_negation_is_refused_naming_the_cycle(rules: str, cycle: tuple[str, ...]) -> None:
+    with pytest.raises(QueryError, match="recursion through negation") as caught:
+        plan_of(f"[:find ?x :in $ % :where ({cycle[0]} ?x)]", rules)
+    assert caught.value.details["cycle"] == cycle
+    assert f"{cycle[0]} -> not {cycle[1]}" in str(caught.value)
+
+
+def test_rules_that_are_not_called_may_be_what_they_like() -> None:
+    """Only what the query reaches is checked: a library can hold rules for other queries."""
+    rules = "[[(good ?x) [?x :a]] [(bad ?x) [?x :a] (not (bad ?x))] [(worse ?x) [(< ?x ?y)]]]"
+    assert str(plan_of("[:find ?x :in $ % :where (good ?x)]", rules)) == "rows(?x) <- [?x 'a' _]"
+
+
+@pytest.mark.parametrize(
+    ("query", "rules", "message"),
+    [
+        ("[:find ?x :in $ % :where (near ?x)]", "[[(far ?x) [?x :a]]]", "unknown rule near"),
+        ("[:find ?x :in $ % :where (far ?x 1)]", "[[(far ?x) [?x :a]]]", "rule far takes 1 arguments, got 2"),
+        ("[:find ?x :in $ % :where (far ?x)]", "[[(far ?x) [?x :a]] [(far ?x ?y) [?x :a ?y]]]", "in every rule far"),
+        ("[:find ?x :where [?x :a] [(no-such ?x)]]", "[]", "no-such"),
+        ("[:find ?x :where [?x :a] [(missing? ?x :a)]]", "[]", "missing"),
+    ],
+)
+def test_what_can_never_run_is_refused(query: str, rules: str, message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        plan_of(query, rules)
+
+
+# Order.
+
+
+@pytest.mark.parametrize(
+    ("where", "body"),
+    [
+        ("[(< ?v 3)] [?e :a ?v]", "[?e 'a' ?v] [(< ?v 3)]"),
+        ("(not [?e :b _]) [?e :a ?v]", "[?e 'a' ?v] not(?e: [?e 'b' _])"),
+        ("[?e :a ?v] [?x :b 1] [?e :c ?x]", "[?x 'b' 1] [?e 'c' ?x] [?e 'a' ?v]"),
+        ("[?e ?a ?v] [?e :b 1]", "[?e 'b' 1] [?e ?a ?v]"),
+        ("[?e :a ?v] [(inc ?v) ?n] [?e :b ?n]", "[?e 'a' ?v] [(inc ?v) ?n] [?e 'b' ?n]"),
+    ],
+)
+def test_clauses_run_when_what_they_need_is_bound(where: str, body: str) -> None:
+    """Comparisons and negations as soon as they can, the narrowest pattern first."""
+    assert str(plan_of(f"[:find ?e ?v :where {where}]")) == f"rows(?e ?v) <- {body}"
+
+
+def test_a_function_that_can_fail_waits_for_the_clauses_written_before_it() -> None:
+    """So that it does not see rows those would have removed."""
+    plan = plan_of("[:find ?e ?n :where [?e :a ?v] [?e :b 1] [(/ 1 ?v) ?n]]")
+    assert str(plan) == "rows(?e ?n) <- [?e 'b' 1] [?e 'a' ?v] [(/ 1 ?v) ?n]"
+
+
+# Printing.
+
+
+def test_a_plan_prints_its_strata_and_its_rows() -> None:
+    plan = plan_of("[:find ?y :in $ % :where (reach 1 ?y) (not [?y :done true])]", REACH)
+    assert (
+        str(plan)
+        == """\
+stratum 1 (recursive)
+  reach^bf.walk(1 1) <- true
+  reach^bf.walk(?seed#0 ?z#4) <- reach^bf.walk(?seed#0 ?x#2) [?x#2 'to' ?z#4]
+stratum 2
+  reach^bf(?seed#0 ?y#1) <- reach^bf.walk(?seed#0 ?x#0) [?x#0 'to' ?y#1]
+rows(?y) <- reach^bf(1 ?y) not(?y: [?y 'done' True])"""
+    )
+
+
+def test_equal_queries_share_a_plan() -> None:
+    """A query is planned once a shape: plans of equal queries and rules are equal."""
+    query = "[:find ?y :in $ % :where (reach 1 ?y)]"
+    assert plan_of(query, REACH) == plan_of(f" {query} ", REACH.replace("] [", "]\n["))
+
+
+def test_one_is_not_true_in_a_plan() -> None:
+    assert plan_of("[:find ?e :where [?e :a 1]]") != plan_of("[:find ?e :where [?e :a true]]")
