@@ -147,9 +147,16 @@ def _scan(literal: Scan, environment: Environment) -> Resolver:
                 if v is ANY or tokens.equal(token(value), wanted[2]):
                     yield (wanted[0], wanted[1], token(value), 0)
             return
+        own_e, own_a, own_v = map(wanted.get, range(3))
         for fact in facts(e, a, v):
-            if 3 not in wanted or tokens.equal(token(fact.tx), wanted[3]):
-                yield (token(fact.e), token(fact.a), token(fact.v), token(fact.tx))
+            tx = 0 if by_lookup else token(fact.tx)
+            if 3 not in wanted or tokens.equal(tx, wanted[3]):
+                yield (
+                    token(fact.e) if own_e is None else own_e,
+                    token(fact.a) if own_a is None else own_a,
+                    token(fact.v) if own_v is None else own_v,
+                    tx,
+                )
 
     return _columns_resolver(literal.terms, fixed, find, tokens)
 
