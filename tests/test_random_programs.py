@@ -56,10 +56,14 @@ def test_programs_are_worth_running() -> None:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What the oracle and the engines, in their order, say to a program."""
+    """What the oracle and the engines, in their order, say to a program; and their answers as they were."""
 
     expected: Any
     found: list[Any]
+    answers: dict[str, Any]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {answer!r}" for name, answer in self.answers.items())
 
 
 def is_wrong(case: Case) -> bool:
@@ -70,9 +74,11 @@ def is_wrong(case: Case) -> bool:
 def verdicts(case: Case, engines: Sequence[str]) -> Verdicts:
     with tourlog.connect() as conn:
         *_, (_, facts, db) = stages(history(case, "together"), conn)
-        expected = verdict(case, attempt(lambda: ask_oracle(case, facts, "together")), db)
-        asked = [attempt(lambda engine=engine: ask_engine(case, db, "together", engine)) for engine in engines]
-        return Verdicts(expected, [verdict(case, answer, db) for answer in asked])
+        answers = {"oracle": attempt(lambda: ask_oracle(case, facts, "together"))}
+        for engine in engines:
+            answers[engine] = attempt(lambda engine=engine: ask_engine(case, db, "together", engine))
+        expected, *found = (verdict(case, answer, db) for answer in answers.values())
+        return Verdicts(expected, found, answers)
 
 
 def verdict(case: Case, got: Any, db: Any) -> Any:
