@@ -344,6 +344,7 @@ class Program:
     operations: tuple[tuple[Any, ...], ...]
     others: dict[str, tuple[Any, ...]]
     inputs: tuple[Any, ...]
+    state: str
 
     def case(self) -> Case:
         where = f"where {' '.join(self.where)} " if self.where else ""
@@ -358,7 +359,7 @@ class Program:
             inputs=self.inputs,
             expected="rows",
             wanted=None,
-            states=("together",),
+            states=(self.state,),
             kind="ops",
         )
 
@@ -434,6 +435,7 @@ def write_program(random: Random, plain: bool = False) -> Program:
         operations=tuple(map(tuple, write_transactions(random, plain))),
         others=others,
         inputs=(*collections.values(), *given),
+        state="as of" if random.random() < 0.3 else "together",
     )
 
 
@@ -450,4 +452,5 @@ def as_case(case: Case) -> str:
     lines += [f"rules: {case.rules}"] if case.rules else []
     lines.append(f"query: {case.query}")
     lines += [f"inputs: {list(case.inputs)!r}"] if case.inputs else []
+    lines.append(f"states: {', '.join(case.states)}")
     return "\n".join(lines)

@@ -73,10 +73,11 @@ def is_wrong(case: Case) -> bool:
 
 def verdicts(case: Case, engines: Sequence[str]) -> Verdicts:
     with tourlog.connect() as conn:
-        *_, (_, facts, db) = stages(history(case, "together"), conn)
-        answers = {"oracle": attempt(lambda: ask_oracle(case, facts, "together"))}
+        (state,) = case.states
+        *_, (_, facts, db) = stages(history(case, state), conn)
+        answers = {"oracle": attempt(lambda: ask_oracle(case, facts, state))}
         for engine in engines:
-            answers[engine] = attempt(lambda engine=engine: ask_engine(case, db, "together", engine))
+            answers[engine] = attempt(lambda engine=engine: ask_engine(case, db, state, engine))
         expected, *found = (verdict(case, answer, db) for answer in answers.values())
         return Verdicts(expected, found, answers)
 
