@@ -106,12 +106,12 @@ def rules(name: str) -> Rules:
 
 
 def _bounds(offset_type: object) -> tuple[tuple[str, str], ...]:
-    if offset_type not in OFFSET_TYPES:
+    if not isinstance(offset_type, str) or offset_type not in OFFSET_TYPES:
         raise ArgumentError(
             f"expected an offset type among {', '.join(OFFSET_TYPES)}, got {offset_type!r}",
             offset_type=offset_type,
         )
-    return OFFSET_TYPES[str(offset_type)]
+    return OFFSET_TYPES[offset_type]
 
 
 def _ordered(keys: Sequence[str], variables: Sequence[str]) -> list[Any]:
