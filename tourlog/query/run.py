@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from textwrap import indent
@@ -45,9 +44,6 @@ _RUN: Mapping[str, Callable[[Execution], list[tuple[Any, ...]]]] = MappingProxyT
 _plan = lru_cache(maxsize=512)(make_plan)
 
 
-_CONTAINERS = frozenset({list, tuple, dict, set})
-
-
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """How a query runs: its syntax tree, its plan, the engine and why, and what that engine is given: SQL, or
@@ -77,15 +73,7 @@ def run_query(
     execution = prepare(query, inputs, timeout, max_rows)
     rows = _RUN[_choice(execution, engine).engine](execution)
     execution.budget.count(len(rows))
-    rows = _apart(rows)
     return shaped(execution, _pulled(execution, ordered(execution.plan.query, rows)))
-
-
-def _apart(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows with copies of the containers in them: what holds them, an index or the query, goes on doing so."""
-    if not any(type(value) in _CONTAINERS for row in rows for value in row):
-        return rows
-    return [tuple([deepcopy(value) if type(value) in _CONTAINERS else value for value in row]) for row in rows]
 
 
 def explain_query(query: Any, inputs: Sequence[Any], *, engine: str = "auto") -> Explanation:
