@@ -19,7 +19,7 @@ from tourlog.query.parse import parse_pull, parse_query, parse_rules
 from tourlog.query.syntax import Pull, Query, RulesInput, Source, Variable
 
 CASES = read_cases(Path(__file__).parent / "cases")
-ENGINES = ["pydatalog"]
+ENGINES = ["pydatalog", "compiled"]
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.file}:{case.line}")
 

@@ -26,7 +26,7 @@ from tourlog.query.normalise import rule_calls
 from tourlog.query.parse import parse_query, parse_rules
 from tourlog.query.syntax import RuleCall, RulesInput, term_variables
 
-ENGINES = ["pydatalog"]
+ENGINES = ["pydatalog", "compiled"]
 FIRST = int(os.environ.get("TOURLOG_FIRST_PROGRAM", "0"))
 PROGRAMS = int(os.environ.get("TOURLOG_PROGRAMS", "3000"))
 A_TEST = 250
