@@ -105,14 +105,20 @@ def gen_rules(*keys: str) -> Rules:
     lines = [line for line in read_rule_file("order").splitlines() if not line.lstrip().startswith(";")]
     template = "\n".join(lines)
     variables = _variables(keys, (*re.findall(r"\?[^\s()\[\]]+", template), "?names"))
-    words = {"KEY": " ".join(variables), "ORDERED": _edn(_ordered(keys, variables))}
-    return Rules(
-        re.sub(
-            r"\bSAME (\?\w+)|\b(?:KEY|ORDERED)\b",
-            lambda match: _edn(_beside(keys, variables, match[1])) if match[1] else words[match[0]],
-            template,
-        )
-    )
+    keyed, names = list(zip(keys, variables, strict=True)), list(keys)
+
+    def written(match: re.Match[str]) -> str:
+        match match[1]:
+            case "KEY":
+                return " ".join(variables)
+            case "ORDERED":
+                return _edn([*(("?e", key, variable) for key, variable in keyed), ("?e", ORDER_KEY, names)])
+            case _:
+                e = match[2]
+                same = _edn([*((e, key, variable) for key, variable in keyed), (e, ORDER_KEY, "?names")])
+                return f"{same} [(= ?names {to_edn(names)})]"
+
+    return Rules(re.sub(r"\b(KEY|ORDERED|SAME (\?\w+))\b", written, template))
 
 
 def rules(name: str) -> Rules:
@@ -147,16 +153,6 @@ def _bounds(offset_type: object) -> tuple[tuple[str, str], ...]:
 def _ordered(keys: Sequence[str], variables: Sequence[str]) -> list[Any]:
     keyed = [("?e", key, variable) for key, variable in zip(keys, variables, strict=True)]
     return [("?e", ORDER_KEY, list(keys)), *keyed]
-
-
-def _beside(keys: Sequence[str], variables: Sequence[str], e: str) -> list[Any]:
-    """The clauses for another document of the stream of `?e`, whose offset is bound before.
-
-    `?names` keeps them apart from those for a stream to be read in order: a document whose offset is known
-    only row by row is found by that offset, where reading the stream would take a whole reading for each row.
-    """
-    keyed = [(e, key, variable) for key, variable in zip(keys, variables, strict=True)]
-    return [*keyed, ("?e", ORDER_KEY, "?names"), (e, ORDER_KEY, "?names")]
 
 
 def _edn(clauses: Sequence[Any]) -> str:
