@@ -363,3 +363,12 @@ def test_the_readme_describes_every_library() -> None:
     for name, answers, example in rows:
         assert set(re.findall(r"`([a-z-]+)`", answers)) - {"edge"} == names(name), name
         assert set(re.findall(r"\(([a-z-]+) ", example)) <= names(name), name
+
+
+def test_an_offset_bound_before_a_long_stream_is_read_still_holds() -> None:
+    """The compiled engine reads long streams by columns, and must not drop what an offset equals on the way."""
+    with tourlog.connect() as conn:
+        conn.append([{"k": "s", "n": n} for n in range(1100)], "k")
+        stream = '[?{0} :db/key ["k"]] [?{0} :k "s"] [?{0} :offset ?o{0}] [?{0} :n ?n{0}]'
+        where = f"{stream.format('e')} [(< ?ne 2)] [(inc ?oe) ?of] {stream.format('f')}"
+        assert set(conn.db().q(f"[:find ?ne ?nf :where {where}]", engine="compiled")) == {(0, 1), (1, 2)}
