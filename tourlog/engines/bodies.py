@@ -139,7 +139,7 @@ class Bodies:
         if native_only and inputs:
             raise NotNative
         snapshot = self._execution.database(literal.source)
-        select, arguments = self._arguments(select, inputs, later)
+        select, arguments = self._arguments(select, inputs, later.union(variables_of(literal)))
         spans = []
         for values in arguments:
             known = dict(zip(inputs, values, strict=True))

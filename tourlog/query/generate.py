@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -11,6 +11,8 @@ from typing import Any
 
 from tourlog.documents import check_names
 from tourlog.errors import ArgumentError
+from tourlog.query.edn import read
+from tourlog.query.forms import syntax_error
 from tourlog.query.writer import Keyword, Symbol, attribute_form, to_edn
 from tourlog.rule_files import read_rule_file
 from tourlog.stream import OFFSET_KEY, ORDER_KEY
@@ -27,6 +29,9 @@ OFFSET_TYPES: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
 """How each offset type compares `?o'`, a document's offset, with its inputs."""
 
 _RESERVED = ("?e", "?o'", "?o", "?f-o", "?t-o")
+
+_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|;[^\n]*|\\.|[\[\]]', re.DOTALL)
+"""A bracket, or what may have one inside that is none: a string, a comment, a character."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,13 @@ class GeneratedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Rules as EDN text; `q` takes them for `%`. `+` puts two together."""
+    """Rules as EDN text; `q` takes them for `%`. `+` puts two together.
+
+    >>> print(Rules("[[(bot ?e) [?e :bot]]]") + Rules("[[(cat ?e) [?e :cat]]] ; and cats"))
+    [[(bot ?e) [?e :bot]]
+    [(cat ?e) [?e :cat]]
+    ]
+    """
 
     edn: str
 
@@ -62,9 +73,7 @@ class Rules:
     def __add__(self, other: Rules) -> Rules:
         if not isinstance(other, Rules):
             return NotImplemented
-        inner = (rules.edn.rstrip().removesuffix("]") for rules in (self, other))
-        first, second = inner
-        return Rules(f"{first}\n{second[second.index('[') + 1 :]}]")
+        return Rules(f"[{_inside(self.edn)}\n{_inside(other.edn)}\n]")
 
 
 def gen_datalog(offset_type: str, *keys: str) -> GeneratedQuery:
@@ -87,22 +96,49 @@ def gen_datalog(offset_type: str, *keys: str) -> GeneratedQuery:
 
 
 def gen_rules(*keys: str) -> Rules:
-    """The five offset types as rules `all`, `nthrest`, `take`, `nth` and `slice`, to compose with others.
+    """The order of streams as rules to compose with others: the five offset types `all`, `nthrest`, `take`, `nth`
+    and `slice`, and `first`, `latest`, `next`, `before` and `within`, as `rules/order.edn` describes them.
 
-    Each takes `?e`, the key's values, then its offsets: `(slice ?e ?topic ?partition 0 10)`.
+    Each takes `?e`, the key's values, then what else it is about: `(slice ?e ?topic ?partition 0 10)`.
     """
     check_names(keys)
-    variables = _variables(keys)
-    key = " ".join(variables)
-    ordered = " ".join(to_edn(_clause_form(clause)) for clause in _ordered(keys, variables))
-    words = {"KEY": key, "ORDERED": ordered}
     lines = [line for line in read_rule_file("order").splitlines() if not line.lstrip().startswith(";")]
-    return Rules(re.sub(r"\b(KEY|ORDERED)\b", lambda match: words[match[0]], "\n".join(lines)).strip())
+    template = "\n".join(lines)
+    variables = _variables(keys, (*re.findall(r"\?[^\s()\[\]]+", template), "?names"))
+    keyed, names = list(zip(keys, variables, strict=True)), list(keys)
+
+    def written(match: re.Match[str]) -> str:
+        match match[1]:
+            case "KEY":
+                return " ".join(variables)
+            case "ORDERED":
+                return _edn([*(("?e", key, variable) for key, variable in keyed), ("?e", ORDER_KEY, names)])
+            case _:
+                e = match[2]
+                same = _edn([*((e, key, variable) for key, variable in keyed), (e, ORDER_KEY, "?names")])
+                return f"{same} [(= ?names {to_edn(names)})]"
+
+    return Rules(re.sub(r"\b(KEY|ORDERED|SAME (\?\w+))\b", written, template))
 
 
 def rules(name: str) -> Rules:
     """A rule library of tourlog, by name; ArgumentError naming those there are for any other name."""
     return Rules(read_rule_file(name))
+
+
+def _inside(text: str) -> str:
+    """What stands in the vector of rules, comments included; QuerySyntaxError when the text is none."""
+    form = read(text)
+    if not form.is_vector or form.place is None:
+        raise syntax_error("a vector of rules such as [[(name ?x) [?x :type ?y]]]", form, "rules")
+    lines = text.split("\n")
+    start = sum(len(line) + 1 for line in lines[: form.place.line - 1]) + form.place.column
+    depth = 1
+    for token in _TOKEN.finditer(text, start):
+        depth += {"[": 1, "]": -1}.get(token[0], 0)
+        if depth == 0:
+            return text[start : token.start()]
+    raise AssertionError("a vector that could be read has an end")
 
 
 def _bounds(offset_type: object) -> tuple[tuple[str, str], ...]:
@@ -119,9 +155,13 @@ def _ordered(keys: Sequence[str], variables: Sequence[str]) -> list[Any]:
     return [("?e", ORDER_KEY, list(keys)), *keyed]
 
 
-def _variables(keys: Sequence[str]) -> list[str]:
-    """A variable for each key, named after it as far as a variable can be."""
-    taken = set(_RESERVED)
+def _edn(clauses: Sequence[Any]) -> str:
+    return " ".join(to_edn(_clause_form(clause)) for clause in clauses)
+
+
+def _variables(keys: Sequence[str], reserved: Iterable[str] = _RESERVED) -> list[str]:
+    """A variable for each key, named after it as far as a variable can be, and like none that is reserved."""
+    taken = set(reserved)
     variables = []
     for key in keys:
         name = "?" + re.sub(r"[^\w.*+!?<>=-]", "_", key, flags=re.ASCII)
