@@ -41,27 +41,29 @@ class Options:
 def main() -> None:
     options = _options()
     console = Console(width=100, highlight=False, soft_wrap=False)
-    figures: list[Figure] = []
+    figures: dict[str, list[Figure]] = {}
     with ExitStack() as closing:
         folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="tourlog-bench-", dir=options.folder))
         run = Run(QUICK if options.quick else Sizes(), Path(folder), console, closing)
         console.print(_machine(Path(folder)), style="dim")
         for part in options.parts:
-            figures += _measure(part, run, options)
-    print_summary(figures, console)
+            figures[part] = _measure(part, run, options.json)
+    print_summary([figure for found in figures.values() for figure in found], console)
+    if options.markdown:
+        for topic, parts in TOPICS.items():
+            if measured := [figure for part in parts for figure in figures.get(part, ())]:
+                print(markdown(topic, measured))
 
 
-def _measure(part: str, run: Run, options: Options) -> list[Figure]:
+def _measure(part: str, run: Run, lines_file: Path | None) -> list[Figure]:
     started = perf_counter()
     module = import_module(part)
     figures: list[Figure] = list(module.figures(run))
     took = perf_counter() - started
     run.console.print(table(f"{part}: {module.__doc__.splitlines()[0]}", figures))
     run.console.print(f"{took:.0f} s", style="dim")
-    if options.markdown:
-        print(markdown(part, figures))
-    if options.json is not None:
-        with options.json.open("a", encoding="utf-8") as lines:
+    if lines_file is not None:
+        with lines_file.open("a", encoding="utf-8") as lines:
             lines.writelines(json_line(part, figure) + "\n" for figure in figures)
     return figures
 
@@ -72,7 +74,7 @@ def _options() -> Options:
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds: about a minute in all")
     parser.add_argument("--folder", type=Path, help="where files are made; by default, where temporary files are")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append every figure to this file, one a line")
-    parser.add_argument("--markdown", action="store_true", help="print each table as Markdown too")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown in the end, too")
     given = parser.parse_args()
     unknown = [topic for topic in given.topics if topic not in TOPICS and topic not in PARTS]
     if unknown:

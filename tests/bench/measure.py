@@ -76,20 +76,20 @@ def timed(work: Callable[[], Any], calls: int = 1) -> Measure:
     return measure
 
 
-def typical(work: Callable[[], Any], calls: int) -> Measure:
+def typical(work: Callable[[], Any], calls: int, clock: Callable[[], float] = perf_counter) -> Measure:
     """Measures one call of `work`, as the median of so many calls: for short reads, which others interrupt."""
 
     def measure() -> float:
         gc.collect()
-        return median(_seconds(work) for _ in range(calls))
+        return median(_seconds(work, clock) for _ in range(calls))
 
     return measure
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    started = perf_counter()
+def _seconds(work: Callable[[], Any], clock: Callable[[], float]) -> float:
+    started = clock()
     work()
-    return perf_counter() - started
+    return clock() - started
 
 
 def interleaved(measures: Mapping[str, Measure], rounds: int, *, warm: bool = True) -> dict[str, list[float]]:

@@ -109,7 +109,7 @@ def _against_others(run: Run) -> Iterator[Figure]:
     what = f"{pairs:,} pairs of {nodes} nodes"
     measures = {"compiled": timed(compiled), "auto": timed(auto), **_other_peers(run, edges, pairs)}
     measures["pyDatalog alone"] = lambda: pydatalog_alone.seconds_to_reach(edges, pairs)
-    seconds = interleaved(measures, run.sizes.slow_rounds, warm=False)
+    seconds = interleaved(measures, run.sizes.slow_rounds)
     for engine in ("compiled", "auto"):
         theirs = seconds["pyDatalog alone"]
         yield as_fast(f"{what}; engine={engine}", "pyDatalog alone", seconds[engine], theirs, AT_LEAST)

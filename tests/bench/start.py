@@ -27,7 +27,7 @@ def figures(run: Run) -> Iterator[Figure]:
     taken = [(full - bare) * 1e3 for full, bare in zip(seconds["import"], seconds["bare"], strict=True)]
     yield absolute("import tourlog, a new process", taken, "ms", at_most=100)
     used = [(_processor(python, IMPORT) - _processor(python, BARE)) * 1e3 for _ in range(rounds)]
-    yield absolute("the same, time of the processor alone", used, "ms", at_most=100)
+    yield absolute("import tourlog, processor", used, "ms", at_most=100)
     first = [python(FIRST) * 1e3 for _ in range(rounds)]
     yield absolute("connect() in memory, the first of a process", first, "ms", at_most=2)
     later = interleaved({"connect": typical(_connect, calls=20)}, rounds)["connect"]
