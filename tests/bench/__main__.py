@@ -27,6 +27,7 @@ TOPICS = {
     "log": ("appending", "reading", "scaling", "threads"),
 }
 PARTS = [part for parts in TOPICS.values() for part in parts]
+NAMES = ", ".join(dict.fromkeys([*TOPICS, *PARTS]))
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Options:
 
 def main() -> None:
     options = _options()
-    console = Console(width=100, highlight=False, soft_wrap=False)
+    console = Console(width=100, highlight=False, markup=False)
     figures: dict[str, list[Figure]] = {}
     with ExitStack() as closing:
         folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="tourlog-bench-", dir=options.folder))
@@ -70,7 +71,7 @@ def _measure(part: str, run: Run, lines_file: Path | None) -> list[Figure]:
 
 def _options() -> Options:
     parser = argparse.ArgumentParser(prog="python tests/bench", description=__doc__)
-    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join([*TOPICS, *PARTS])}; all by default")
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {NAMES}; all by default")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds: about a minute in all")
     parser.add_argument("--folder", type=Path, help="where files are made; by default, where temporary files are")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append every figure to this file, one a line")
@@ -78,7 +79,7 @@ def _options() -> Options:
     given = parser.parse_args()
     unknown = [topic for topic in given.topics if topic not in TOPICS and topic not in PARTS]
     if unknown:
-        parser.error(f"expected topics of {', '.join([*TOPICS, *PARTS])}, got {', '.join(unknown)}")
+        parser.error(f"expected topics of {NAMES}, got {', '.join(unknown)}")
     parts = [part for topic in given.topics or TOPICS for part in TOPICS.get(topic, (topic,))]
     return Options(list(dict.fromkeys(parts)), given.quick, given.folder, given.json, given.markdown)
 

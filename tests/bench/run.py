@@ -62,7 +62,8 @@ class Run:
         try:
             return import_module(f"peers.{name}")
         except ModuleNotFoundError as error:
-            self.skip(f"{error.name} is not installed, so it is left out: {INSTALL}")
+            package = str(error.name).partition(".")[0]
+            self.skip(f"{package} is not installed, so it is left out: {INSTALL}")
         return None
 
     def datascript(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from statistics import median
 from time import process_time
 from typing import Any
 
@@ -50,7 +51,7 @@ def _peers(run: Run) -> Iterator[tuple[str, Measure]]:
     if process is not None:
         process.load(facts)
         assert process.q(DATASCRIPT, TYPE)[1] == ROWS
-        yield "DataScript", lambda: min(process.q(DATASCRIPT, TYPE)[0] for _ in range(CALLS))
+        yield "DataScript", lambda: median(process.q(DATASCRIPT, TYPE)[0] for _ in range(CALLS))
     cozo = run.peer("cozo_db")
     if cozo is not None:
         ask = cozo.small([(n + 1, order(n)["type"], n) for n in range(DOCUMENTS)], TYPE)
