@@ -17,7 +17,7 @@ CHILD = Path(__file__).with_name("loading_child.py")
 def figures(run: Run) -> Iterator[Figure]:
     """Each round is a new process, cold but for the operating system's cache of the file."""
     count = run.sizes.orders
-    path = run.folder / f"file-{count}.tour"
+    path = run.orders_path("file", count)
     run.orders("file", count)
     rounds = [_loaded(path) for _ in range(run.sizes.slow_rounds)]
     for clock, what in (

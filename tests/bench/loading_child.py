@@ -11,7 +11,7 @@ from time import perf_counter, process_time
 
 import tourlog
 
-QUERY = '[:find (count ?e) . :where [?e :type "type-3"] [?e :amount ?amount] [?e :price ?price] [(< ?amount ?price)]]'
+QUERY = '[:find (count ?e) . :where [?e :type "type-3"] [?e :amount ?amount] [?e :price ?price] [(< ?amount 500)]]'
 
 
 def main(path: str) -> None:

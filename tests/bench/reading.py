@@ -12,6 +12,7 @@ from peers.stores import NAME, VALUE, PlainStore, Store, TourlogStore, event
 from run import Run
 
 import tourlog
+from tourlog import event_store
 
 BATCH, TEN, CALLS = 1_000, 10, 50
 QUERY_AT_MOST, MEMORY_AT_MOST, DECODE_AT_MOST = 3, 3, 1.5
@@ -36,15 +37,18 @@ def _fill(store: Store, size: int) -> None:
         store.append([event(n) for n in range(start, start + BATCH)])
 
 
-def _whole_and_slice(run: Run, ours: Store, plain: Store, theirs: Store | None) -> Iterator[Figure]:
+def _whole_and_slice(run: Run, ours: TourlogStore, plain: Store, theirs: Store | None) -> Iterator[Figure]:
     size = run.sizes.stream
     stores = {"tourlog": ours, "sqlite3": plain} | ({} if theirs is None else {"eventsourcing": theirs})
     for store in stores.values():
         assert _without_place(store.documents()) == [event(n) for n in range(size)]
-    seconds = interleaved({name: timed(store.documents) for name, store in stores.items()}, run.sizes.rounds)
-    for peer, at_least in (("eventsourcing", 4), ("sqlite3", 2)):
-        if peer in stores:
-            yield as_fast(f"all of {size:,}, file", peer, seconds["tourlog"], seconds[peer], at_least)
+    reads = {name: timed(store.documents) for name, store in stores.items()}
+    reads["events"] = timed(lambda: event_store.get_events_for_aggregate(ours.conn.db(), VALUE))
+    seconds = interleaved(reads, run.sizes.rounds)
+    for what, name in ((f"all of {size:,}, file", "tourlog"), ("the same as events, without ids", "events")):
+        for peer, at_least in (("eventsourcing", 4), ("sqlite3", 2)):
+            if peer in stores:
+                yield as_fast(what, peer, seconds[name], seconds[peer], at_least)
     tens = {
         name: typical(partial(store.documents, size // 2, size // 2 + TEN), CALLS) for name, store in stores.items()
     }

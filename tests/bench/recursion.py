@@ -107,13 +107,14 @@ def _against_others(run: Run) -> Iterator[Figure]:
     compiled, auto = (_counting(conn, left, engine=engine) for engine in ("compiled", "auto"))
     pairs = compiled()
     what = f"{pairs:,} pairs of {nodes} nodes"
-    measures = {"compiled": timed(compiled), "auto": timed(auto), **_other_peers(run, edges, pairs)}
+    peers = _other_peers(run, edges, pairs)
+    measures = {"compiled": timed(compiled), "auto": timed(auto), **peers}
     measures["pyDatalog alone"] = lambda: pydatalog_alone.seconds_to_reach(edges, pairs)
     seconds = interleaved(measures, run.sizes.slow_rounds)
     for engine in ("compiled", "auto"):
         theirs = seconds["pyDatalog alone"]
         yield as_fast(f"{what}; engine={engine}", "pyDatalog alone", seconds[engine], theirs, AT_LEAST)
-    for name in measures.keys() & {"clingo", "Cozo"}:
+    for name in peers:
         yield as_fast(f"{what}; engine=compiled", name, seconds["compiled"], seconds[name], None)
 
 

@@ -33,7 +33,7 @@ class Sizes:
     orders: int = 1_000_000
     stream: int = 100_000
     rounds: int = 7
-    slow_rounds: int = 3
+    slow_rounds: int = 5
     nodes: int = 1_000
     program_nodes: int = 200
 
@@ -85,12 +85,16 @@ class Run:
         Who appends to one uses a name of his own."""
         key = (place, count)
         if key not in self._stores:
-            path = None if place == "memory" else self.folder / f"{place}-{count}.tour"
+            path = None if place == "memory" else self.orders_path(place, count)
             conn = self.closing.enter_context(tourlog.connect(path))
             for chunk in order_chunks(0, count):
                 conn.append(chunk, *ORDERS)
             self._stores[key] = conn
         return self._stores[key]
+
+    def orders_path(self, place: str, count: int) -> Path:
+        """Where the file of such a store is."""
+        return self.folder / f"{place}-{count}.tour"
 
     def new_folder(self, name: str) -> Path:
         """An empty folder of that name."""

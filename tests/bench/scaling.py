@@ -27,7 +27,7 @@ def figures(run: Run) -> Iterator[Figure]:
 
 def _measures(run: Run, size: int) -> dict[str, Measure]:
     conn = run.orders(STORE, size)
-    path = run.folder / f"{STORE}-{size}.tour"
+    path = run.orders_path(STORE, size)
     return {
         "open": typical(lambda: tourlog.connect(path).close(), 10),
         "slice of ten": typical(lambda: conn.db().documents(ORDERS, size // 2, size // 2 + 10), 50),
