@@ -13,6 +13,7 @@ import tourlog
 FEW = 10_000
 AT_MOST = 1.3
 STORE = "scaling"
+TRANSACTIONS = 2
 
 
 def figures(run: Run) -> Iterator[Figure]:
@@ -36,11 +37,12 @@ def _measures(run: Run, size: int) -> dict[str, Measure]:
 
 
 def _appending(conn: tourlog.Connection, size: int) -> Measure:
-    transactions, starts = 10, count(size, 10_000)
+    """Few transactions at a time, so that the small stream stays small."""
+    starts = count(size, 1_000 * TRANSACTIONS)
 
     def measure() -> float:
-        chunks = order_chunks(next(starts), 1_000 * transactions)
+        chunks = order_chunks(next(starts), 1_000 * TRANSACTIONS)
         batches = iter(list(chunks))
-        return timed(lambda: conn.append(next(batches), *ORDERS), transactions)()
+        return timed(lambda: conn.append(next(batches), *ORDERS), TRANSACTIONS)()
 
     return measure
