@@ -19,7 +19,7 @@ import tourlog
 from tourlog.engines.codec import BOOLEAN, FLOAT, INTEGER, NEVER, STRING, TOKEN, column_type, native
 from tourlog.engines.columns import Columns
 from tourlog.engines.comparing import OPERATORS, compare_columns, compare_constant
-from tourlog.engines.tokens import RunTokens, Tokens
+from tourlog.engines.tokens import KEY, RunTokens, Tokens
 from tourlog.errors import BudgetError
 from tourlog.stream import document_id
 
@@ -160,6 +160,18 @@ class TestColumns:
             columns = snapshot.index.shared(Columns, lambda: Columns(snapshot.log))
             assert columns.memory > 0
 
+    def test_a_mixed_column_gives_its_values_in_their_own_form(self) -> None:
+        with tourlog.connect() as conn:
+            conn.transact([{"db/id": 1, "v": 1.0}, {"db/id": 2, "v": 2}, {"db/id": 3, "v": Decimal("1.00")}])
+            for engine in ("pydatalog", "compiled"):
+                rows = conn.db().q("[:find ?e ?v :where [?e :v ?v]]", engine=engine)
+                assert {e: repr(v) for e, v in rows} == {1: "1.0", 2: "2", 3: "Decimal('1.00')"}
+                assert conn.db().q("[:find (count ?v) (count-distinct ?v) :with ?e :where [?e :v ?v]]", engine=engine)[
+                    0
+                ] == (3, 2)
+                assert len(conn.db().q("[:find ?v :where [?e :v ?v]]", engine=engine)) == 2
+                assert len(conn.db().q("[:find ?x ?y :where [?x :v ?v] [?y :v ?v]]", engine=engine)) == 5
+
 
 class TestRunsBesideEachOther:
     def test_threads_ask_while_others_append_and_load(self) -> None:
@@ -235,10 +247,14 @@ class TestBudgets:
 
 
 class TestTokens:
-    def test_equal_values_share_a_token_and_others_do_not(self) -> None:
+    def test_equal_values_share_a_key_and_each_form_comes_back(self) -> None:
         tokens = Tokens()
-        assert tokens.token(1) == tokens.token(1.0) == tokens.token(Decimal(1)) != tokens.token(True)
-        assert tokens.value(tokens.token("a")) == "a"
+        forms = [1, 1.0, Decimal(1), Decimal("1.00"), True]
+        numbers = [tokens.token(value) for value in forms]
+        assert [number & KEY for number in numbers] == [numbers[0]] * 4 + [numbers[4]]
+        assert len(set(numbers)) == 5
+        assert [repr(tokens.value(number)) for number in numbers] == list(map(repr, forms))
+        assert [tokens.token(value) for value in forms] == numbers
         assert tokens.find("b") is None
 
     def test_documents_take_a_run_and_are_found_by_their_ids(self) -> None:
@@ -255,10 +271,13 @@ class TestTokens:
         shared = tokens.token("a")
         run = RunTokens(tokens)
         own = run.token("b")
-        assert (run.token("a"), own, run.value(own)) == (shared, -1, "b")
+        assert (run.token("a"), run.value(own)) == (shared, "b")
         assert tokens.find("b") is None
         tokens.token("b")
         assert run.token("b") == own
+        assert run.value(run.token(Decimal("2.0"))) == 2
+        assert repr(run.value(run.token(2))) == "2"
+        assert run.token(2) & KEY == run.token(2.0) & KEY
 
 
 class TestExactness:

@@ -44,6 +44,7 @@ __all__ = [
     "less_or_equal",
     "ordered_bytes",
     "plain",
+    "same_form",
     "sort_key",
 ]
 
@@ -224,6 +225,21 @@ def equal(a: Any, b: Any) -> bool:
     return identity(a) == identity(b)
 
 
+def same_form(a: Any, b: Any) -> bool:
+    """Whether two equal values are the same also in type, sign of zero, digits, time zone, and so within.
+
+    >>> same_form(1, 1.0), same_form([1], [1.0]), same_form("a", "a")
+    (False, False, True)
+    """
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if type(a) is float:
+        return a != 0 or repr(a) == repr(b)
+    return type(a) in _ONE_FORM or encode(a) == encode(b)
+
+
 def less(a: Any, b: Any) -> bool:
     """Whether `a` comes before `b`, both of one kind; False between kinds and with NaN.
 
@@ -375,6 +391,8 @@ _NAN: Final = ("nan",)
 _OWN_IDENTITY = frozenset({NoneType, int, str, UUID, date, timedelta})
 _OWN_ORDER = frozenset({int, float, str, bytes, UUID, date, timedelta})
 _CONTAINERS = frozenset({list, tuple, set, frozenset})
+_ONE_FORM = frozenset({NoneType, bool, int, str, bytes, UUID, date, timedelta})
+"""Types of which equal values are the same in every respect."""
 _MAY_CHANGE = frozenset({list, dict, set, tuple})
 """Types whose values, or what they hold, can be changed."""
 

@@ -166,7 +166,7 @@ class Bodies:
             for ordered in snapshot.ordered(stream, start, stop):
                 self._execution.remember(snapshot, ordered)
                 rows.append((*values, ordered.e, ordered.offset))
-        self._scans.given(select, (*inputs, literal.e, literal.offset), rows)
+        self._scans.given(select, (*inputs, literal.e, literal.offset), rows, inputs)
 
     def _placed(
         self, literal: Slice, snapshot: Snapshot, select: Select, inputs: tuple[Variable, ...], spans: Sequence[Any]
@@ -183,7 +183,7 @@ class Bodies:
         span = self._session.name()
         select.tables.append(f"{table} {span}")
         for place, variable in enumerate(inputs):
-            select.bind(variable, f"{span}.c{place}")
+            self._session.bind(select, variable, f"{span}.c{place}", exact=True)
         row, first = self._scans.row(literal.source, literal.e, snapshot, select), len(inputs)
         select.conditions += [
             f"{row}.stream = {span}.c{first}",
@@ -198,7 +198,7 @@ class Bodies:
 
     def _offset(self, offset: Variable, row: str, snapshot: Snapshot, select: Select) -> None:
         if self._types.of(offset) == INTEGER:
-            select.bind(offset, f"{row}.off")
+            self._session.bind(select, offset, f"{row}.off")
             return
         # An offset that meets values of other kinds is compared as a token.
         last = max((end for _, end in snapshot.log.streams(snapshot.t)), default=0)
@@ -206,7 +206,7 @@ class Bodies:
         table, alias = self._session.given([INTEGER, TOKEN], pairs), self._session.name()
         select.tables.append(f"{table} {alias}")
         select.conditions.append(f"{alias}.c0 = {row}.off")
-        select.bind(offset, f"{alias}.c1")
+        self._session.bind(select, offset, f"{alias}.c1")
 
     # Functions.
 
@@ -228,7 +228,7 @@ class Bodies:
 
     def _compared(self, operator: str, left: object, right: object, select: Select) -> str | None:
         if isinstance(left, Variable) and isinstance(right, Variable):
-            first, second = ((select.columns[term], self._types.of(term)) for term in (left, right))
+            first, second = (self._operand(term, select) for term in (left, right))
             return compare_columns(operator, first, second)
         if not isinstance(left, Variable):
             left, right, operator = right, left, flipped(operator)
@@ -236,13 +236,19 @@ class Bodies:
             return None
         column, type_, value = select.columns[left], self._types.of(left), self._execution.value(right)
         if type_ == TOKEN:
-            exact = operator in ("=", "<>")
-            return f"{column} {operator} {self._session.constant(value, TOKEN)}" if exact else None
+            if operator not in ("=", "<>"):
+                return None
+            constant = str(self._session.constant(value, TOKEN))
+            return f"{self._session.key(column, TOKEN)} {operator} {self._session.key(constant, TOKEN)}"
         found = compare_constant(operator, column, type_, value)
         if found is None:
             return None
         sql, held = found
-        return sql if held is NEVER else sql.format(self._session.bind(held, type_))
+        return sql if held is NEVER else sql.format(self._session.parameter(held, type_))
+
+    def _operand(self, term: Variable, select: Select) -> tuple[str, str]:
+        type_ = self._types.of(term)
+        return self._session.key(select.columns[term], type_), type_
 
     def _applied(
         self, literal: Filter | Compute, select: Select, later: frozenset[Variable], native_only: bool
@@ -261,7 +267,7 @@ class Bodies:
             known = dict(zip(inputs, values, strict=True))
             for solution in solve(known):
                 rows.append([{**known, **solution}[variable] for variable in variables])
-        self._scans.given(select, variables, rows)
+        self._scans.given(select, variables, rows, inputs)
         return select
 
     def _arguments(
@@ -325,5 +331,5 @@ class Bodies:
         asked = self._asked(select, shared)
         parts = [self._body(branch, asked.copy(), frozenset(variables), False) for branch in literal.branches]
         union = " UNION ".join(part.over(variables) for part in parts)
-        self._scans.join(select, self._session.table(union), variables)
+        self._scans.join(select, self._session.table(union), variables, exact=shared)
         return select

@@ -90,7 +90,7 @@ def _prepared(execution: Execution, snapshots: Sequence[Snapshot], columns: Colu
     columns.load_tokens(
         execution.value(scan.a) for scan in scans if isinstance(scan.v, Variable) and types.of(scan.v) == TOKEN
     )
-    session = Session(columns.cursor(), columns.tokens, execution, dry=dry)
+    session = Session(columns.cursor(), columns.tokens, execution, types, dry=dry)
     return Evaluation(session, Scans(session, snapshots, columns.loaded(), types), types)
 
 
@@ -210,7 +210,7 @@ class Evaluation:
         aggregates = any(isinstance(element, Aggregate) for element in plan.find.elements)
         if aggregates and len(variables) == len(plan.columns):
             return aggregated(self.session, select, variables, types)
-        sql = select.over(variables) if variables else f"{select.sql(['1'])} LIMIT 1"
+        sql = self.session.distinct(select, variables) if variables else f"{select.sql(['1'])} LIMIT 1"
         budget = self._execution.budget
         plain = not plan.query.with_ and not aggregates
         if budget.max_rows is not None and plain and variables:

@@ -67,7 +67,7 @@ class RowFinder:
         places.offsets.extend(range(batch.first, batch.first + batch.count))
 
     def _state(self, t: int, e: Any, state: Any, places: Places, first_row: int) -> None:
-        token = self._tokens.token(e)
+        token = self._tokens.key(e)
         held = self._row(token)
         if held is not None:
             places.ended[held] = t

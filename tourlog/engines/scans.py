@@ -6,7 +6,7 @@ at what came since, reads an attribute's facts off the states that hold them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from tourlog.engines.codec import INTEGER, NEVER, TOKEN
@@ -68,10 +68,9 @@ class Scans:
             sql = f"{alias}.{column.sql(self._types.of(term))}"
             if term not in select.columns and not column.many:
                 select.conditions.append(f"{sql} IS NOT NULL")
-            select.bind(term, sql)
+            self._session.bind(select, term, sql)
         elif self._execution.is_known(term):
-            constant = self._session.constant(self._execution.value(term), column.type)
-            select.conditions.append("false" if constant is None else f"{alias}.{column.name} = {constant}")
+            self._equal_constant(term, f"{alias}.{column.name}", column.type, select)
         elif not column.many:
             select.conditions.append(f"{alias}.{column.name} IS NOT NULL")
 
@@ -86,12 +85,16 @@ class Scans:
             select.stars[source, e] = row
             if e not in select.columns:
                 select.keys.add(e)
-            select.bind(e, f"{row}.e")
+            self._session.bind(select, e, f"{row}.e")
         elif self._execution.is_known(e):
-            select.conditions.append(f"{row}.e = {self._session.constant(self._execution.value(e), TOKEN)}")
+            self._equal_constant(e, f"{row}.e", TOKEN, select)
         else:
             select.keys.add(Variable(row))  # a blank entity: nothing bound tells its rows apart
         return row
+
+    def _equal_constant(self, term: Term, sql: str, type_: str, select: Select) -> None:
+        constant = self._session.constant(self._execution.value(term), type_)
+        select.conditions.append("false" if constant is None else self._session.equal(sql, constant, type_))
 
     def _visible(self, row: str, snapshot: Snapshot) -> list[str]:
         conditions = [f"{row}.tx <= {snapshot.t}"] if snapshot.t < self._loaded.position else []
@@ -109,8 +112,7 @@ class Scans:
             if isinstance(term, Variable):
                 self._bind_typed(term, f"{alias}.{name}", type_, select)
             elif self._execution.is_known(term):
-                constant = self._session.constant(self._execution.value(term), type_)
-                select.conditions.append("false" if constant is None else f"{alias}.{name} = {constant}")
+                self._equal_constant(term, f"{alias}.{name}", type_, select)
             else:
                 select.keys.add(Variable(alias))
 
@@ -118,14 +120,14 @@ class Scans:
         if term not in select.columns:
             select.keys.add(term)
         if self._types.of(term) == type_:
-            select.bind(term, sql)
+            self._session.bind(select, term, sql)
         else:
             # Only a transaction that meets values of other kinds: few, so a table of their tokens will do.
             pairs = [(tx, self._session.hold(tx, TOKEN)) for tx in range(1, self._loaded.position + 1)]
             table, alias = self._session.given([INTEGER, TOKEN], pairs), self._session.name()
             select.tables.append(f"{table} {alias}")
             select.conditions.append(f"{alias}.c0 = {sql}")
-            select.bind(term, f"{alias}.c1")
+            self._session.bind(select, term, f"{alias}.c1")
 
     def _facts(self, column: Column, value: str, snapshot: Snapshot) -> str:
         """The facts (e, v, tx) of an attribute that a snapshot shows: in a history, what was taken back too."""
@@ -158,7 +160,9 @@ class Scans:
 
     # Given rows.
 
-    def given(self, select: Select, terms: Sequence[Term], rows: Iterable[Sequence[Any]]) -> None:
+    def given(
+        self, select: Select, terms: Sequence[Term], rows: Iterable[Sequence[Any]], exact: Collection[Variable] = ()
+    ) -> None:
         """Join rows of Python values over these terms; rows no column can hold join nothing."""
         session, execution = self._session, self._execution
         variables = list(dict.fromkeys(term for term in terms if isinstance(term, Variable)))
@@ -175,22 +179,30 @@ class Scans:
             if NEVER not in converted:
                 held[converted] = None
         if variables:
-            self.join(select, session.given(types, list(held)), variables)
+            self.join(select, session.given(types, list(held)), variables, exact=exact)
         elif not held:
             select.conditions.append("false")
 
-    def join(self, select: Select, table: str, terms: Sequence[Term], relation: str = "") -> None:
-        """Join a table with distinct rows over columns c0, c1, … on these terms."""
+    def join(
+        self,
+        select: Select,
+        table: str,
+        terms: Sequence[Term],
+        relation: str = "",
+        *,
+        exact: Collection[Variable] = (),
+    ) -> None:
+        """Join a table with distinct rows over columns c0, c1, … on these terms; `exact` are variables whose values
+        in the table were taken from the rows they are joined to."""
         alias = self._session.name()
         select.tables.append(f"{table} {alias}")
         for place, term in enumerate(terms):
             if isinstance(term, Variable):
                 if term not in select.columns:
                     select.keys.add(term)
-                select.bind(term, f"{alias}.c{place}")
+                self._session.bind(select, term, f"{alias}.c{place}", exact=term in exact)
             elif self._execution.is_known(term):
-                constant = self._session.constant(self._execution.value(term), self._types.of((relation, place)))
-                select.conditions.append("false" if constant is None else f"{alias}.c{place} = {constant}")
+                self._equal_constant(term, f"{alias}.c{place}", self._types.of((relation, place)), select)
             else:
                 select.keys.add(Variable(alias))
 

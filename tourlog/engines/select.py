@@ -25,13 +25,6 @@ class Select:
         """A select to go on with that leaves this one as it is."""
         return Select(list(self.tables), list(self.conditions), dict(self.columns), dict(self.stars), set(self.keys))
 
-    def bind(self, variable: Variable, sql: str) -> None:
-        """Bind a variable to a column, or compare the two if it is bound."""
-        if variable in self.columns:
-            self.conditions.append(f"{self.columns[variable]} = {sql}")
-        else:
-            self.columns[variable] = sql
-
     def is_distinct_over(self, variables: Iterable[Variable]) -> bool:
         """Whether no two rows agree on all of these variables."""
         return self.keys <= set(variables)

@@ -12,7 +12,8 @@ from tourlog.engines.arrow import registered
 from tourlog.engines.codec import NEVER, SQL_TYPES, TOKEN, native
 from tourlog.engines.execution import Execution
 from tourlog.engines.select import Select
-from tourlog.engines.tokens import RunTokens, Tokens
+from tourlog.engines.tokens import KEY, RunTokens, Tokens
+from tourlog.engines.typing import Types
 from tourlog.errors import BudgetError
 from tourlog.query.syntax import Variable
 from tourlog.values import fresh
@@ -25,8 +26,9 @@ class Session:
     """A cursor of its own; its temporary tables go with it. A `dry` one computes nothing, only says what it
     would ask."""
 
-    def __init__(self, cursor: Any, tokens: Tokens, execution: Execution, *, dry: bool = False) -> None:
+    def __init__(self, cursor: Any, tokens: Tokens, execution: Execution, types: Types, *, dry: bool = False) -> None:
         self.execution = execution
+        self.types = types
         self.statements: list[str] = []
         self.tokens = RunTokens(tokens)
         self.dry = dry
@@ -131,13 +133,41 @@ class Session:
             wait([future], timeout=0.01)
         self._cursor.close()
 
+    # Equality.
+
+    def key(self, sql: str, type_: str) -> str:
+        """What of a column is the same for every equal value."""
+        return f"({sql} & {KEY})" if type_ == TOKEN and self.tokens.has_forms else sql
+
+    def equal(self, left: str, right: str, type_: str) -> str:
+        """The condition that two columns of a type hold equal values."""
+        return f"{self.key(left, type_)} = {self.key(right, type_)}"
+
+    def bind(self, select: Select, variable: Variable, sql: str, *, exact: bool = False) -> None:
+        """Bind a variable to a column, or compare the two if it is bound; `exact` where rows are found again that
+        came from there, form and all."""
+        if variable not in select.columns:
+            select.columns[variable] = sql
+        elif exact:
+            select.conditions.append(f"{select.columns[variable]} = {sql}")
+        else:
+            select.conditions.append(self.equal(select.columns[variable], sql, self.types.of(variable)))
+
+    def distinct(self, select: Select, variables: Sequence[Variable]) -> str:
+        """The rows over these variables that differ in value, as columns c0, c1, …"""
+        if not self.tokens.has_forms or not variables:
+            return select.over(variables)
+        named = [f"{select.columns[variable]} AS c{place}" for place, variable in enumerate(variables)]
+        keys = [self.key(select.columns[variable], self.types.of(variable)) for variable in variables]
+        return select.sql(named).replace("SELECT", f"SELECT DISTINCT ON ({', '.join(keys)})", 1)
+
     # Values.
 
     def hold(self, value: Any, type_: str) -> Any:
         """A value as a column of a type holds it; NEVER when it equals nothing there."""
         return self.tokens.token(value) if type_ == TOKEN else native(value, type_)
 
-    def bind(self, held: Any, type_: str) -> str:
+    def parameter(self, held: Any, type_: str) -> str:
         """The expression of a value that is held as this type."""
         name = f"p{len(self._values)}"
         self._values[name] = held
@@ -146,7 +176,7 @@ class Session:
     def constant(self, value: Any, type_: str) -> str | None:
         """A value as an expression of a column type; None when it equals nothing of that type."""
         held = self.hold(value, type_)
-        return None if held is NEVER else self.bind(held, type_)
+        return None if held is NEVER else self.parameter(held, type_)
 
     def maker(self, type_: str) -> Callable[[Any], Any] | None:
         """What makes a value of one held as this type; None when it is the value."""

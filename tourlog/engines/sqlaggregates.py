@@ -24,11 +24,11 @@ _LIMIT = 100
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """The columns of the statement a value is made of, and how; `groups` for what rows are grouped by."""
+    """The columns of the statement a value is made of, and how; `groups` is the key of what rows are grouped by."""
 
     expressions: tuple[str, ...]
     make: Callable[..., Any]
-    groups: bool = False
+    groups: str = ""
 
 
 class _Inexact(Exception):
@@ -46,10 +46,10 @@ def aggregated(session: Session, select: Select, variables: Sequence[Variable], 
 
 
 def _rows(session: Session, select: Select, variables: Sequence[Variable], made: Sequence[_Made]) -> list[Any]:
-    groups = dict.fromkeys(each.expressions[0] for each in made if each.groups)
+    groups = dict.fromkeys(each.groups for each in made if each.groups)
     grouped = f" GROUP BY {', '.join(groups)}" if groups else ""
     expressions = [expression for each in made for expression in each.expressions]
-    sql = f"SELECT {', '.join(expressions)} FROM ({select.over(variables)}){grouped} HAVING count(*) > 0"
+    sql = f"SELECT {', '.join(expressions)} FROM ({session.distinct(select, variables)}){grouped} HAVING count(*) > 0"
     ends = list(accumulate(len(each.expressions) for each in made))
     places = [slice(start, end) for start, end in pairwise([0, *ends])]
     rows = session.fetch(sql)
@@ -64,11 +64,16 @@ def _rows(session: Session, select: Select, variables: Sequence[Variable], made:
 def _element(session: Session, element: FindElement, columns: dict[Variable, tuple[str, str]], *, exact: bool) -> _Made:
     if not isinstance(element, Aggregate):
         column, type_ = columns[element.variable if isinstance(element, Pull) else element]
-        return _Made((column,), session.maker(type_) or _unchanged, groups=True)
+        key = session.key(column, type_)
+        return _Made((column if key == column else f"any_value({column})",), session.maker(type_) or _unchanged, key)
     variable = element.arguments[-1]
     assert isinstance(variable, Variable), "an aggregate is over a variable"
     column, type_ = columns[variable]
-    by_sql = _by_sql(element, column, type_, exact=exact) if len(element.arguments) == 1 else None
+    by_sql = (
+        _by_sql(element, column, session.key(column, type_), type_, exact=exact)
+        if len(element.arguments) == 1
+        else None
+    )
     return by_sql or _by_list(session, element, column, type_)
 
 
@@ -80,13 +85,13 @@ def _by_list(session: Session, element: Aggregate, column: str, type_: str) -> _
     return _Made((f"list({column})",), lambda values: aggregate(execution, element, list(map(decode, values))))
 
 
-def _by_sql(element: Aggregate, column: str, type_: str, *, exact: bool) -> _Made | None:
+def _by_sql(element: Aggregate, column: str, key: str, type_: str, *, exact: bool) -> _Made | None:
     """What DuckDB computes exactly as the built-in does."""
     match element.function:
         case "count":
             return _Made(("count(*)",), int)
         case "count-distinct":
-            return _Made((f"count(DISTINCT {column})",), int)
+            return _Made((f"count(DISTINCT {key})",), int)
         case "sum" if type_ == INTEGER:
             return _Made((f"sum({column})",), int)
         case "avg" if type_ == INTEGER:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
-from types import MappingProxyType, NoneType
+from types import MappingProxyType
 from typing import Any, TypeAlias
-from uuid import UUID
 
-from tourlog.values import encode, identity
+from tourlog.values import identity, same_form
 
 Row: TypeAlias = tuple[int, ...]
 
 NO_FORMS: Mapping[int, int] = MappingProxyType({})
-
-
-_ONE_FORM = frozenset({NoneType, bool, int, str, bytes, UUID, date, timedelta})
-"""Types of which equal values are the same in every respect."""
 
 
 class Tokens:
@@ -40,7 +34,7 @@ class Tokens:
         if token is None:
             token = self._tokens[key] = len(self._values)
             self._values.append(value)
-        elif not _same_form(self._values[token], value):
+        elif not same_form(self._values[token], value):
             return self._other_form(token, value)
         return token
 
@@ -67,24 +61,13 @@ class Tokens:
     def _other_form(self, first: int, value: Any) -> int:
         forms = self._forms.setdefault(first, [])
         for token in forms:
-            if _same_form(self._values[token], value):
+            if same_form(self._values[token], value):
                 return token
         token = len(self._values)
         self._values.append(value)
         self.firsts[token] = first
         forms.append(token)
         return token
-
-
-def _same_form(a: Any, b: Any) -> bool:
-    """Whether two equal values are the same also in type, sign of zero, digits, time zone, and so within."""
-    if a is b:
-        return True
-    if type(a) is not type(b):
-        return False
-    if type(a) is float:
-        return a != 0 or repr(a) == repr(b)
-    return type(a) in _ONE_FORM or encode(a) == encode(b)
 
 
 class Table:

@@ -1,7 +1,8 @@
-"""Numbers that stand for values in the compiled engine: equal values share one, so SQL compares numbers.
+"""Numbers that stand for values in the compiled engine, so that SQL compares numbers.
 
-The documents of a stream take runs of numbers, since their ids follow from their place: a million documents
-need no table of their ids.
+Equal values have tokens that agree in their lower bits (their `KEY_BITS`): 1.0 after 1 has a token of its own, to come
+back as it is. The documents of a stream take runs of numbers, since their ids follow from their place: a million
+documents need no table of their ids.
 """
 
 from __future__ import annotations
@@ -12,8 +13,15 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from tourlog.stream import document_id, document_place
-from tourlog.values import identity
+from tourlog.values import encode, identity, same_form
 
+KEY_BITS = 40
+KEY = (1 << KEY_BITS) - 1
+"""What is left of a token when its form is taken off: the same for every equal value."""
+
+_OF_RUNS = 1 << (KEY_BITS - 1)
+"""Keys from here on are those of values only one run knows."""
+_FORMS_OF_RUNS = 1 << 20
 _LARGEST_OFFSET = 1 << 62
 
 
@@ -27,41 +35,61 @@ class _Run(NamedTuple):
 
 
 class Tokens:
-    """The tokens of one log's values, from 0 up. Only ever grows, so readers need no lock."""
+    """The tokens of one log's values. Only ever grows, so readers need no lock."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._next = 0
-        self._tokens: dict[Any, int] = {}
+        self._keys: dict[Any, int] = {}
         self._values: dict[int, Any] = {}
+        self._forms: dict[tuple[int, bytes], int] = {}
         self._starts: list[int] = []
         self._runs: list[_Run] = []
         self._runs_of: dict[int, list[_Run]] = {}
         self._early: dict[int, dict[int, int]] = {}
 
+    @property
+    def has_forms(self) -> bool:
+        """Whether any two equal values have different tokens."""
+        return bool(self._forms)
+
     def find(self, value: Any) -> int | None:
-        """The token of a value; None when it has none."""
-        token = self._tokens.get(identity(value))
-        if token is not None:
-            return token
+        """The key of a value; None when it has none."""
+        key = self._keys.get(identity(value))
+        if key is not None:
+            return key
         place = document_place(value)
         return None if place is None else self._find_place(*place)
 
-    def token(self, value: Any) -> int:
-        """The token of a value, a new one if it has none."""
+    def key(self, value: Any) -> int:
+        """The key of a value, a new one if it has none."""
         found = self.find(value)
         return self._add(value) if found is None else found
 
+    def token(self, value: Any) -> int:
+        """The token of a value."""
+        key = self.key(value)
+        if same_form(self.value(key), value):
+            return key
+        with self._lock:
+            token = self._forms.setdefault((key, encode(value)), key + ((len(self._forms) + 1) << KEY_BITS))
+            self._values[token] = value
+            return token
+
+    def find_form(self, key: int, value: Any) -> int | None:
+        """The token of a value with this key; None when it has none in its form."""
+        return key if same_form(self.value(key), value) else self._forms.get((key, encode(value)))
+
     def value(self, token: int) -> Any:
-        """The first value that took this token."""
+        """The value of a token; of a key, the first value that took it."""
         if token in self._values:
             return self._values[token]
         run = self._runs[bisect_right(self._starts, token) - 1]
         return document_id(run.prefix, run.first + token - run.start)
 
     def run(self, prefix: int, first: int, count: int) -> Sequence[int]:
-        """Tokens for `count` documents of a stream that were not numbered before. An id that stood somewhere
-        as a value already keeps its token."""
+        """Keys for `count` documents of a stream that were not numbered before. An id that stood somewhere as a
+        value already keeps its key."""
         with self._lock:
             run = _Run(first, self._next, count, prefix)
             self._next += count
@@ -83,36 +111,51 @@ class Tokens:
 
     def _add(self, value: Any) -> int:
         with self._lock:
-            token = self._tokens.setdefault(identity(value), self._next)
-            if token == self._next:
+            key = self._keys.setdefault(identity(value), self._next)
+            if key == self._next:
                 self._next += 1
-                self._values[token] = value
+                self._values[key] = value
                 place = document_place(value)
                 if place is not None:
-                    self._early.setdefault(place[0], {})[place[1]] = token
-        return token
+                    self._early.setdefault(place[0], {})[place[1]] = key
+        return key
 
 
 class RunTokens:
-    """The tokens of one run of a query: those of the log, and negative ones for values only the run knows,
+    """The tokens of one run of a query: those of the log, and its own for values and forms only the run knows,
     so that what a query computes is forgotten with it."""
 
     def __init__(self, base: Tokens) -> None:
         self._base = base
-        self._tokens: dict[Any, int] = {}
-        self._values: list[Any] = []
+        self._keys: dict[Any, int] = {}
+        self._values: dict[int, Any] = {}
+        self._forms: dict[tuple[int, bytes], int] = {}
+
+    @property
+    def has_forms(self) -> bool:
+        """Whether any two equal values have different tokens."""
+        return bool(self._forms) or self._base.has_forms
 
     def token(self, value: Any) -> int:
         """The token of a value. One found missing in the log's stays the run's own, whatever others load."""
-        key = identity(value)
-        token = self._tokens.get(key)
-        if token is None:
-            token = self._base.find(value)
-        if token is None:
-            self._values.append(value)
-            token = self._tokens[key] = -len(self._values)
+        identical = identity(value)
+        own = self._keys.get(identical)
+        key = self._base.find(value) if own is None else None
+        if key is None and own is None:
+            own = self._keys[identical] = _OF_RUNS + len(self._keys)
+            self._values[own] = value
+        if own is not None:
+            return own if same_form(self._values[own], value) else self._form(own, value)
+        assert key is not None, "a value has a key of the log's or of the run's"
+        found = self._base.find_form(key, value)
+        return self._form(key, value) if found is None else found
+
+    def _form(self, key: int, value: Any) -> int:
+        token = key + ((_FORMS_OF_RUNS + len(self._forms)) << KEY_BITS)
+        token = self._forms.setdefault((key, encode(value)), token)
+        self._values[token] = value
         return token
 
     def value(self, token: int) -> Any:
         """The value of a token."""
-        return self._base.value(token) if token >= 0 else self._values[-token - 1]
+        return self._values[token] if token in self._values else self._base.value(token)
