@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -227,23 +229,44 @@ class TestBudgets:
     )
     RULES = "[[(r ?n) [(ground 1) ?n]] [(r ?n) (r ?m) [(inc ?m) ?n]]]"
 
+    @pytest.mark.parametrize("engine", ["pydatalog", "compiled"])
     @pytest.mark.parametrize("query", BOMBS)
-    def test_a_timeout_stops_it_and_leaves_the_database_usable(self, query: str) -> None:
+    def test_a_timeout_stops_it_and_leaves_the_database_usable(self, query: str, engine: str) -> None:
         with tourlog.connect() as conn:
             conn.append([{"k": 1, "n": number} for number in range(5000)], "k")
             inputs = [self.RULES] if "%" in query else []
             with pytest.raises(BudgetError, match=r"timeout=0\.3") as caught:
-                conn.db().q(query, *inputs, engine="compiled", timeout=0.3)
+                conn.db().q(query, *inputs, engine=engine, timeout=0.3)
             assert caught.value.budget == "timeout"  # type: ignore[attr-defined]
-            assert conn.db().q("[:find (count ?e) . :where [?e :n _]]", engine="compiled") == 5000
+            assert conn.db().q("[:find (count ?e) . :where [?e :n _]]", engine=engine) == 5000
 
-    def test_max_rows_is_a_limit_and_not_a_cut(self) -> None:
+    @pytest.mark.parametrize("engine", ["pydatalog", "compiled"])
+    def test_max_rows_is_a_limit_and_not_a_cut(self, engine: str) -> None:
         with tourlog.connect() as conn:
             conn.append([{"k": 1, "n": number} for number in range(100)], "k")
             query = "[:find ?n :where [?e :n ?n]]"
-            assert len(conn.db().q(query, engine="compiled", max_rows=100)) == 100
+            assert len(conn.db().q(query, engine=engine, max_rows=100)) == 100
             with pytest.raises(BudgetError, match="max_rows=99"):
-                conn.db().q(query, engine="compiled", max_rows=99)
+                conn.db().q(query, engine=engine, max_rows=99)
+
+    @pytest.mark.parametrize("engine", ["pydatalog", "compiled"])
+    def test_too_many_rows_are_never_all_computed(self, engine: str) -> None:
+        """Four hundred million rows would fill the memory long before they are counted at the end."""
+        with tourlog.connect() as conn:
+            conn.append([{"k": 1, "n": number} for number in range(20_000)], "k")
+            with pytest.raises(BudgetError, match="max_rows=1000"):
+                conn.db().q("[:find ?a ?b :where [?a :n] [?b :n]]", engine=engine, max_rows=1000)
+
+    @pytest.mark.parametrize("engine", ["pydatalog", "compiled"])
+    def test_an_interrupt_stops_it(self, engine: str) -> None:
+        with tourlog.connect() as conn:
+            conn.append([{"k": 1, "n": number} for number in range(5000)], "k")
+            conn.db().q("[:find (count ?e) . :where [?e :n _]]", engine=engine)
+            timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                conn.db().q(self.BOMBS[0], engine=engine, timeout=60)
+            assert conn.db().q("[:find (count ?e) . :where [?e :n _]]", engine=engine) == 5000
 
 
 class TestTokens:

@@ -7,13 +7,15 @@ semi-naive rounds out here. Nothing is asserted, so nothing leaks into later que
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeAlias
 
-from tourlog.engines.execution import Execution, find_rows
+from tourlog.engines.execution import Budget, Execution, find_rows
 from tourlog.engines.resolvers import Environment, Resolver, make_resolver
 from tourlog.engines.table import Row, Table, Tokens
 from tourlog.query.program import (
@@ -23,6 +25,7 @@ from tourlog.query.program import (
     Disjunction,
     Literal,
     Negation,
+    Plan,
     Relation,
     Stratum,
     Term,
@@ -30,8 +33,11 @@ from tourlog.query.program import (
     bound_by,
     variables_of,
 )
-from tourlog.query.syntax import Variable
+from tourlog.query.syntax import Aggregate, Variable
 from tourlog.values import fresh
+
+_CHECKED_EVERY = 256
+"""Rows pyDatalog derives between looks at the budget."""
 
 _runs = count(1)
 """Numbers runs, so that the resolvers of two running queries never share a name."""
@@ -58,15 +64,22 @@ _ABSENT: Any = object()
 
 def run(execution: Execution) -> list[tuple[Any, ...]]:
     """The rows of the plan's `:find` (pulls still entities), distinct, in no particular order."""
-    with _own_logic() as engine:
+    with _own_logic() as engine, _remembered_interrupts(engine):
         environment = Environment.of(execution)
         evaluation = _Evaluation(environment, engine)
         for stratum in execution.plan.strata:
             evaluation.stratum(stratum)
+        engine.limits_answers = _is_one_question(execution.plan)
         rows = list(evaluation.head(execution.plan.columns, execution.plan.body))
-    execution.budget.count(len(rows))
     value, rows = environment.tokens.value, list(environment.tokens.distinct(rows))
     return find_rows(execution, [tuple([fresh(value(token)) for token in row]) for row in rows])
+
+
+def _is_one_question(plan: Plan) -> bool:
+    """Whether the answers to the body's one question to pyDatalog are the rows of `:find`, and so can be counted
+    while they come."""
+    compound = any(isinstance(literal, Negation | Disjunction) for literal in plan.body)
+    return not (compound or plan.query.with_ or any(isinstance(e, Aggregate) for e in plan.find.elements))
 
 
 def explain(execution: Execution) -> str:
@@ -183,7 +196,7 @@ class _Evaluation:
             resolvers.append(self._environment.rows(found.variables, self._environment.table(found.rows)))
         for literal in literals:
             resolvers.append(make_resolver(literal, self._environment))
-        return Found(variables, self._engine.ask(variables, resolvers, self._environment.tokens))
+        return Found(variables, self._engine.ask(variables, resolvers, self._environment))
 
 
 Variables: TypeAlias = tuple[Variable, ...]
@@ -196,24 +209,27 @@ class _Engine:
         self._engine = engine
         self._prefix = f"tourlog_{next(_runs)}_"
         self._questions = count()
+        self.limits_answers = False
+        self.is_interrupted = False
 
-    def ask(self, variables: Variables, resolvers: Sequence[Resolver], tokens: Tokens) -> list[Row]:
+    def ask(self, variables: Variables, resolvers: Sequence[Resolver], environment: Environment) -> list[Row]:
         """The distinct rows over `variables` that satisfy every resolver, in the order given.
 
         A constant goes in front of the terms: pyDatalog cannot tell an empty row from no row.
         """
         engine = self._engine
+        front = _Pulse(lambda: self._check(environment.execution.budget))
         question = f"{self._prefix}{next(self._questions)}"
         names = {variable: engine.Var(f"V{place}") for place, variable in enumerate(every(resolvers))}
         registered = {
-            f"{question}_{place}/{len(resolver.variables) + 1}": _guarded(resolver, tokens)
+            f"{question}_{place}/{len(resolver.variables) + 1}": self._guarded(resolver, environment, front)
             for place, resolver in enumerate(resolvers)
         }
         body = [
-            engine.Literal(key.rpartition("/")[0], [engine.Const(0), *(names[v] for v in resolver.variables)])
+            engine.Literal(key.rpartition("/")[0], [engine.Const(front), *(names[v] for v in resolver.variables)])
             for key, resolver in zip(registered, resolvers, strict=True)
         ]
-        head = engine.Literal(question, [engine.Const(0), *(names[variable] for variable in variables)])
+        head = engine.Literal(question, [engine.Const(front), *(names[variable] for variable in variables)])
         engine.Python_resolvers.update(registered)
         try:
             engine.assert_(engine.Clause(head, body))
@@ -223,22 +239,48 @@ class _Engine:
                 engine.Python_resolvers.pop(key, None)
             engine.remove(head.pred)
 
+    def _guarded(self, resolver: Resolver, environment: Environment, front: int) -> Callable[..., Iterator[Row]]:
+        """A resolver as pyDatalog calls it: terms in (bound ones constant), whole rows out."""
+        solve, tokens, firsts = resolver.solve, environment.tokens, environment.tokens.firsts
+
+        def resolve(_: Any, *terms: Any) -> Iterator[Row]:
+            given = tuple([term.id if term.is_const() else None for term in terms])
+            for row in solve(given):
+                yield (front, *(_kept(given, row, tokens) if firsts else row))
+
+        return resolve
+
+    def _check(self, budget: Budget) -> None:
+        budget.check()
+        if self.is_interrupted:
+            raise KeyboardInterrupt
+        answers = self._engine.Logic.tl.logic.Goal.facts if self.limits_answers else None
+        if isinstance(answers, dict):
+            budget.count(len(answers))
+
+
+class _Pulse(int):
+    """A zero whose hash looks at the budget now and then. It stands in front of every row, so pyDatalog asks for its
+    hash whenever it derives one: the only chance to stop its compiled code, which no signal interrupts."""
+
+    def __new__(cls, check: Callable[[], None]) -> _Pulse:
+        self = super().__new__(cls, 0)
+        self._check, self._count = check, 0
+        return self
+
+    def __hash__(self) -> int:
+        self._count += 1
+        if not self._count % _CHECKED_EVERY:
+            self._check()
+        return 0
+
+    _check: Callable[[], None]
+    _count: int
+
 
 def every(resolvers: Iterable[Resolver]) -> Variables:
     """The distinct variables of resolvers, in order."""
     return tuple(dict.fromkeys(variable for resolver in resolvers for variable in resolver.variables))
-
-
-def _guarded(resolver: Resolver, tokens: Tokens) -> Callable[..., Iterator[tuple[int, ...]]]:
-    """A resolver as pyDatalog calls it: terms in (bound ones constant), whole rows out."""
-    solve, firsts = resolver.solve, tokens.firsts
-
-    def resolve(_: Any, *terms: Any) -> Iterator[tuple[int, ...]]:
-        given = tuple([term.id if term.is_const() else None for term in terms])
-        for row in solve(given):
-            yield (0, *(_kept(given, row, tokens) if firsts else row))
-
-    return resolve
 
 
 def _kept(given: tuple[int | None, ...], row: Row, tokens: Tokens) -> Row:
@@ -246,6 +288,26 @@ def _kept(given: tuple[int | None, ...], row: Row, tokens: Tokens) -> Row:
     return tuple(
         [own if bound is None or not tokens.equal(bound, own) else bound for bound, own in zip(given, row, strict=True)]
     )
+
+
+@contextmanager
+def _remembered_interrupts(engine: _Engine) -> Iterator[None]:
+    """Ctrl-C is raised wherever Python code runs, and some of that is where exceptions get lost (a callback of a weak
+    reference, say): it is remembered until the engine comes by again."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def remember(_number: int, _frame: Any) -> None:
+        engine.is_interrupted = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
