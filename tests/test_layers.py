@@ -87,7 +87,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "engines.computing",
-        "engines.session",
+        "engines.ordered",
         "engines.typing",
         "query.check",
         "query.parse_find",
@@ -96,15 +96,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "engines.resolvers",
+        "engines.session",
+        "query.parse_sections",
+    ),
+    (
+        "engines.pydatalog",
         "engines.scans",
         "engines.sqlaggregates",
-        "query.parse_sections",
+        "query.parse",
     ),
     (
         "engines.bodies",
         "engines.choice",
-        "engines.pydatalog",
-        "query.parse",
     ),
     ("engines.compiled",),
     ("query.run",),

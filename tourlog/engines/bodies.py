@@ -13,7 +13,7 @@ from typing import Any
 from tourlog.engines.codec import INTEGER, NEVER, TOKEN
 from tourlog.engines.comparing import OPERATORS, compare_columns, compare_constant, flipped
 from tourlog.engines.computing import inputs_of, solving
-from tourlog.engines.resolvers import offset_range
+from tourlog.engines.ordered import offset_range
 from tourlog.engines.scans import Scans, long_scan
 from tourlog.engines.select import Select
 from tourlog.engines.session import Session

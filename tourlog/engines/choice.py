@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tourlog.engines.execution import Execution
+from tourlog.engines.ordered import is_ordered
 from tourlog.engines.scans import is_column
 from tourlog.fact_index import ForkedIndex
 from tourlog.query.program import Body, Scan, bound_by, walk
@@ -27,6 +28,8 @@ class Choice:
 def choose(execution: Execution) -> Choice:
     """The engine for a plan over these sources."""
     plan = execution.plan
+    if is_ordered(plan):
+        return Choice("log", "the query is one slice of a stream")
     snapshots = [source for source in execution.sources.values() if isinstance(source, Snapshot)]
     if any(isinstance(snapshot.index, ForkedIndex) for snapshot in snapshots):
         return Choice("pydatalog", "a database that is not stored shares no columns with others")

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, TypeAlias
 
 from tourlog.engines.computing import inputs_of, solving
 from tourlog.engines.execution import Execution
+from tourlog.engines.ordered import offset_range
 from tourlog.engines.table import Row, Table, Tokens
 from tourlog.query.program import Call, Compute, Filter, Given, Literal, Parameter, Rows, Scan, Slice, Term
 from tourlog.query.syntax import Blank, Constant, Source, Variable, binding_variables
-from tourlog.snapshot import ANY, EVERYTHING, Snapshot
+from tourlog.snapshot import ANY, Snapshot
 from tourlog.stream import OFFSET_METADATA, SYSTEM_PREFIX, Stream
 from tourlog.values import equal, identity
 
-NUMBERS = (int, float, Decimal)
 Bound: TypeAlias = frozenset[Variable]
 Solve: TypeAlias = Callable[[tuple[int | None, ...]], Iterable[Row]]
 
@@ -194,39 +193,6 @@ def _slice(literal: Slice, environment: Environment) -> Resolver:
                 yield row
 
     return Resolver(variables, solve)
-
-
-def offset_range(bounds: Sequence[tuple[str, Any]]) -> tuple[int, int]:
-    """The offsets start … stop - 1 that satisfy every bound; a bound that is no number admits none.
-
-    >>> offset_range([(">=", 2), ("<", 4.5)])
-    (2, 5)
-    """
-    start, stop = 0, EVERYTHING
-    for operator, value in bounds:
-        low, high = _admitted(operator, value)
-        start, stop = max(start, low), min(stop, high)
-    return start, max(start, stop)
-
-
-def _admitted(operator: str, value: Any) -> tuple[int, int]:
-    if type(value) is bool or not isinstance(value, NUMBERS) or value != value:  # NaN alone differs from itself
-        return 0, 0
-    if value >= EVERYTHING or value < 0:
-        low_side = operator in (">", ">=") if value < 0 else operator in ("<", "<=")
-        return (0, EVERYTHING) if low_side else (0, 0)
-    whole, exact = int(value), int(value) == value
-    match operator:
-        case ">=":
-            return whole if exact else whole + 1, EVERYTHING
-        case ">":
-            return whole + 1, EVERYTHING
-        case "<":
-            return 0, whole if exact else whole + 1
-        case "<=":
-            return 0, whole + 1
-        case _:
-            return (whole, whole + 1) if exact else (0, 0)
 
 
 def _filter(literal: Filter, environment: Environment) -> Resolver:

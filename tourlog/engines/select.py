@@ -41,5 +41,12 @@ class Select:
     def over(self, variables: Iterable[Variable]) -> str:
         """The distinct rows over these variables, as columns c0, c1, …"""
         variables = list(variables)
+        return self._over(variables, distinct=not self.is_distinct_over(variables))
+
+    def all_over(self, variables: Iterable[Variable]) -> str:
+        """The rows over these variables, repeats included."""
+        return self._over(variables, distinct=False)
+
+    def _over(self, variables: Iterable[Variable], *, distinct: bool) -> str:
         named = [f"{self.columns[variable]} AS c{place}" for place, variable in enumerate(variables)]
-        return self.sql(named, distinct=not self.is_distinct_over(variables))
+        return self.sql(named, distinct=distinct)

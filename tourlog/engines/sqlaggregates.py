@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import Any
 
-from tourlog.engines.codec import BOOLEAN, FLOAT, INTEGER, STRING
+from tourlog.engines.codec import FLOAT, INTEGER, TOKEN
 from tourlog.engines.execution import aggregate
 from tourlog.engines.select import Select
 from tourlog.engines.session import Session
@@ -49,13 +49,13 @@ def _rows(session: Session, select: Select, variables: Sequence[Variable], made:
     groups = dict.fromkeys(each.groups for each in made if each.groups)
     grouped = f" GROUP BY {', '.join(groups)}" if groups else ""
     expressions = [expression for each in made for expression in each.expressions]
-    sql = f"SELECT {', '.join(expressions)} FROM ({session.distinct(select, variables)}){grouped} HAVING count(*) > 0"
+    rows = select.all_over(variables) if _ignores_repeats(session) else session.distinct(select, variables)
+    sql = f"SELECT {', '.join(expressions)} FROM ({rows}){grouped} HAVING count(*) > 0"
     ends = list(accumulate(len(each.expressions) for each in made))
     places = [slice(start, end) for start, end in pairwise([0, *ends])]
-    rows = session.fetch(sql)
     check = session.execution.budget.check
     found = []
-    for row in rows:
+    for row in session.fetch(sql):
         check()
         found.append(tuple([each.make(*row[place]) for each, place in zip(made, places, strict=True)]))
     return found
@@ -100,7 +100,7 @@ def _by_sql(element: Aggregate, column: str, key: str, type_: str, *, exact: boo
             return _Made(_scaled_sum(column), _sum)
         case "avg" if type_ == FLOAT and not exact:
             return _Made((*_scaled_sum(column), "count(*)"), _mean)
-        case "min" | "max" if type_ in (INTEGER, STRING, BOOLEAN):
+        case "min" | "max" if type_ != TOKEN:  # NaN is the last of the numbers for DuckDB, too
             return _Made((f"{element.function}({column})",), _unchanged)
         case _:
             return None

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tourlog.engines import compiled, pydatalog
+from tourlog.engines import ordered as ordered_path
 from tourlog.engines.choice import Choice, choose
 from tourlog.engines.execution import Budget, Execution, SourceData
 from tourlog.errors import ArgumentError, QueryError
@@ -38,7 +39,10 @@ from tourlog.values import plain, sort_key
 
 ENGINES = ("auto", "compiled", "pydatalog")
 _RUN: Mapping[str, Callable[[Execution], list[tuple[Any, ...]]]] = MappingProxyType(
-    {"compiled": compiled.run, "pydatalog": pydatalog.run}
+    {"compiled": compiled.run, "pydatalog": pydatalog.run, "log": ordered_path.run}
+)
+_EXPLAIN: Mapping[str, Callable[[Execution], str]] = MappingProxyType(
+    {"compiled": compiled.explain, "pydatalog": pydatalog.explain, "log": lambda execution: str(execution.plan)}
 )
 
 _plan = lru_cache(maxsize=512)(make_plan)
@@ -80,7 +84,7 @@ def explain_query(query: Any, inputs: Sequence[Any], *, engine: str = "auto") ->
     """How a query would run on these inputs, without running it."""
     execution = prepare(query, inputs, None, None)
     choice = _choice(execution, engine)
-    program = compiled.explain(execution) if choice.engine == "compiled" else pydatalog.explain(execution)
+    program = _EXPLAIN[choice.engine](execution)
     return Explanation(execution.plan.query, execution.plan, choice.engine, choice.reason, program)
 
 

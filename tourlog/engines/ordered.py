@@ -1,0 +1,81 @@
+"""The ordered access path: documents of a stream by offset, straight from the log. Both engines use it inside their
+plans; a plan that is nothing else needs no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from tourlog.engines.execution import Execution, find_rows
+from tourlog.query.program import Parameter, Plan, Slice
+from tourlog.query.syntax import Constant
+from tourlog.snapshot import EVERYTHING
+from tourlog.stream import Stream
+from tourlog.values import equal
+
+NUMBERS = (int, float, Decimal)
+
+
+def is_ordered(plan: Plan) -> bool:
+    """Whether a plan reads one slice of a stream, all of which is known beforehand, and does nothing else."""
+    if plan.strata or len(plan.body) != 1:
+        return False
+    (literal,) = plan.body
+    if not isinstance(literal, Slice) or literal.e == literal.offset:
+        return False
+    return all(isinstance(term, Constant | Parameter) for term in (*literal.values, *(t for _, t in literal.bounds)))
+
+
+def run(execution: Execution) -> list[tuple[Any, ...]]:
+    """The rows of the `:find` of such a plan (pulls still entities), in the order of the stream."""
+    plan = execution.plan
+    (literal,) = plan.body
+    assert isinstance(literal, Slice), "chosen for a slice"
+    snapshot = execution.database(literal.source)
+    bounds = [(operator, execution.value(term)) for operator, term in literal.bounds]
+    start, stop = offset_range(bounds)
+    stream = Stream(literal.names, tuple(map(execution.value, literal.values)))
+    fixed = execution.value(literal.offset) if execution.is_known(literal.offset) else None
+    rows = []
+    for ordered in snapshot.ordered(stream, start, stop):
+        execution.budget.check()
+        if fixed is None or equal(fixed, ordered.offset):
+            execution.remember(snapshot, ordered)
+            known = {literal.e: ordered.e, literal.offset: ordered.offset}
+            rows.append(tuple([known[c] if c in known else execution.value(c) for c in plan.columns]))
+    return find_rows(execution, rows)
+
+
+def offset_range(bounds: Sequence[tuple[str, Any]]) -> tuple[int, int]:
+    """The offsets start … stop - 1 that satisfy every bound; a bound that is no number admits none.
+
+    >>> offset_range([(">=", 2), ("<", 4.5)])
+    (2, 5)
+    """
+    start, stop = 0, EVERYTHING
+    for operator, value in bounds:
+        low, high = _admitted(operator, value)
+        start, stop = max(start, low), min(stop, high)
+    return start, max(start, stop)
+
+
+def _admitted(operator: str, value: Any) -> tuple[int, int]:
+    if type(value) is bool or not isinstance(value, NUMBERS) or value != value:  # NaN alone differs from itself
+        return 0, 0
+    if value >= EVERYTHING or value < 0:
+        low_side = operator in (">", ">=") if value < 0 else operator in ("<", "<=")
+        return (0, EVERYTHING) if low_side else (0, 0)
+    whole, exact = int(value), int(value) == value
+    match operator:
+        case ">=":
+            return whole if exact else whole + 1, EVERYTHING
+        case ">":
+            return whole + 1, EVERYTHING
+        case "<":
+            return 0, whole if exact else whole + 1
+        case "<=":
+            return 0, whole + 1
+        case _:
+            return (whole, whole + 1) if exact else (0, 0)
