@@ -61,6 +61,12 @@ def _rows(session: Session, select: Select, variables: Sequence[Variable], made:
     return found
 
 
+def _ignores_repeats(session: Session) -> bool:
+    """Whether every aggregate gives the same of rows that are there twice, so that none need be looked for."""
+    aggregates = [e for e in session.execution.plan.find.elements if isinstance(e, Aggregate)]
+    return all(e.function in ("min", "max", "count-distinct") and len(e.arguments) == 1 for e in aggregates)
+
+
 def _element(session: Session, element: FindElement, columns: dict[Variable, tuple[str, str]], *, exact: bool) -> _Made:
     if not isinstance(element, Aggregate):
         column, type_ = columns[element.variable if isinstance(element, Pull) else element]
