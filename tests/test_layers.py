@@ -140,6 +140,9 @@ HEAVY = {
     "duckdb": {"engines.columns", "engines.compiled"},
     "nanoarrow": {"engines.arrow"},
     "re2": {"query.text"},
+    "concurrent": {"engines.session"},
+    "difflib": {"query.functions"},
+    "random": {"query.aggregates"},
     "rich": {"cli", "demo", "tables", "terminal"},
     "typer": {"cli"},
 }

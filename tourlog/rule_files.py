@@ -4,8 +4,7 @@ what the text of a library means.
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from tourlog.errors import ArgumentError, shown
 
@@ -32,8 +31,9 @@ def read_rule_file(name: str) -> str:
     return (_folder() / (name + _SUFFIX)).read_text(encoding="utf-8")
 
 
-def _folder() -> Traversable:
-    package = files("tourlog")
+def _folder() -> Path:
+    # Not by importlib.resources, which imports a fifth of what `import tourlog` does.
+    package = Path(__file__).parent
     shipped = package / "rules"
     # Only a checkout lacks the shipped folder, and only there may a `rules` beside the package be ours.
-    return shipped if shipped.is_dir() else package / ".." / "rules"
+    return shipped if shipped.is_dir() else package.parent / "rules"

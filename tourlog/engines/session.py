@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import chain, count
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tourlog.engines.arrow import registered
 from tourlog.engines.codec import NEVER, SQL_TYPES, TOKEN, native
@@ -17,6 +16,9 @@ from tourlog.engines.typing import Types
 from tourlog.errors import BudgetError
 from tourlog.query.syntax import Variable
 from tourlog.values import fresh
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _CHUNK = 10_000
 """Rows fetched at a time."""
@@ -35,6 +37,8 @@ class Session:
         self._cursor = cursor
         self._values: dict[str, Any] = {}
         self._numbers = count(1)
+        from concurrent.futures import ThreadPoolExecutor  # with DuckDB only
+
         self._worker = ThreadPoolExecutor(1, "tourlog-query")
         self._is_computing = Event()
         self._is_abandoned = False
@@ -127,6 +131,8 @@ class Session:
 
     def _interrupt(self, future: Future[list[tuple[Any, ...]]]) -> None:
         """Interrupt DuckDB again and again until it heard, for it may not have begun; then close."""
+        from concurrent.futures import wait
+
         while not future.cancel() and not future.done():
             if self._is_computing.is_set():
                 self._cursor.interrupt()

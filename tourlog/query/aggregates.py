@@ -6,7 +6,6 @@ No answer depends on the order of the rows, `rand` and `sample` aside. Knows not
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -197,11 +196,15 @@ def _random(values: Sequence[Any], n: Any = None) -> Any:
     """A value picked at random, or a list of n, a value possibly more than once."""
     if n is not None and _amount(n) > PICKED:
         raise QueryError(f"expected at most {PICKED} values to pick", value=n)
+    import random  # for few queries
+
     return random.choice(values) if n is None else random.choices(values, k=n)
 
 
 def _sample(values: Sequence[Any], n: Any) -> list[Any]:
     """n values picked at random, none twice; all, shuffled, when there are no more."""
+    import random  # for few queries
+
     return random.sample(values, min(_amount(n), len(values)))
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from difflib import get_close_matches
 from itertools import pairwise
 from math import isinf
 from types import MappingProxyType
@@ -62,6 +61,8 @@ def get_builtin(name: str) -> Builtin:
 
 def unknown(expected: str, name: str, known: Iterable[str]) -> QueryError:
     """The error for a name that is not among the `known`: it suggests the nearest three."""
+    from difflib import get_close_matches  # for this error only
+
     near = tuple(get_close_matches(_without_namespace(name)[:50], known))
     hint = f"; did you mean {' or '.join(near)}" if near else ""
     return QueryError(f"expected {expected}, got {shown(name)}{hint}", function=name, suggestions=near)
