@@ -83,8 +83,19 @@ def _is_one_question(plan: Plan) -> bool:
 
 
 def explain(execution: Execution) -> str:
-    """The plan as pyDatalog clauses, for `explain`; resolvers stand for what runs outside."""
-    return str(execution.plan)
+    """The plan as the clauses pyDatalog is asked, each literal a resolver of ours; what stands in a comment is what
+    the resolver answers. Negations and disjunctions run between such questions, recursion in rounds of them."""
+    numbers = count(1)
+    plan = execution.plan
+    clauses = [(r.name, c.head, c.body) for stratum in plan.strata for r in stratum.relations for c in r.clauses]
+    return "\n".join(_shown(*clause, numbers) for clause in (*clauses, ("rows", plan.columns, plan.body)))
+
+
+def _shown(name: str, head: Sequence[Term], body: Body, numbers: Iterator[int]) -> str:
+    calls = [(f"resolver_{next(numbers)}", variables_of(literal), literal) for literal in body]
+    called = " & ".join(f"{resolver}({', '.join(map(str, variables))})" for resolver, variables, _ in calls)
+    comments = [f"    # {resolver}: {literal}" for resolver, _, literal in calls]
+    return "\n".join([f"{name}({', '.join(map(str, head))}) <= {called or 'True'}", *comments])
 
 
 class _Evaluation:

@@ -4,6 +4,7 @@ beyond listing their variables. Knows nothing of text, planning or engines.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -82,10 +83,16 @@ class BindScalar:
 
     variable: Variable
 
+    def __str__(self) -> str:
+        return str(self.variable)
+
 
 @dataclass(frozen=True, slots=True)
 class BindIgnore:
     """`_`"""
+
+    def __str__(self) -> str:
+        return "_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,9 @@ class BindTuple:
 
     elements: tuple[Binding, ...]
 
+    def __str__(self) -> str:
+        return f"[{_words(self.elements)}]"
+
 
 @dataclass(frozen=True, slots=True)
 class BindCollection:
@@ -101,12 +111,18 @@ class BindCollection:
 
     element: Binding
 
+    def __str__(self) -> str:
+        return f"[{self.element} ...]"
+
 
 @dataclass(frozen=True, slots=True)
 class BindRelation:
     """`[[?x ?y]]`"""
 
     elements: tuple[Binding, ...]
+
+    def __str__(self) -> str:
+        return f"[[{_words(self.elements)}]]"
 
 
 Binding: TypeAlias = BindScalar | BindIgnore | BindTuple | BindCollection | BindRelation
@@ -123,6 +139,9 @@ class Pattern:
     source: Source = Source()
     place: Place | None = field(default=None, compare=False, repr=False)
 
+    def __str__(self) -> str:
+        return f"[{_words((*_named(self.source), *self.terms))}]"
+
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
@@ -131,6 +150,9 @@ class Predicate:
     function: str | Variable
     arguments: tuple[Argument, ...]
     place: Place | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"[({_words((self.function, *self.arguments))})]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +164,9 @@ class FunctionCall:
     binding: Binding
     place: Place | None = field(default=None, compare=False, repr=False)
 
+    def __str__(self) -> str:
+        return f"[({_words((self.function, *self.arguments))}) {self.binding}]"
+
 
 @dataclass(frozen=True, slots=True)
 class And:
@@ -149,6 +174,9 @@ class And:
 
     clauses: tuple[Clause, ...]
     place: Place | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"(and {_words(self.clauses)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +187,10 @@ class Not:
     variables: tuple[Variable, ...] | None = None
     source: Source = Source()
     place: Place | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        head = ("not",) if self.variables is None else ("not-join", f"[{_words(self.variables)}]")
+        return f"({_words((*_named(self.source), *head, *self.clauses))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +206,13 @@ class Or:
     source: Source = Source()
     place: Place | None = field(default=None, compare=False, repr=False)
 
+    def __str__(self) -> str:
+        head: tuple[object, ...] = ("or",)
+        if self.variables is not None:
+            required, rest = self.variables[: self.required], self.variables[self.required :]
+            head = ("or-join", f"[{_words((*([f'[{_words(required)}]'] if required else ()), *rest))}]")
+        return f"({_words((*_named(self.source), *head, *self.branches))})"
+
 
 @dataclass(frozen=True, slots=True)
 class RuleCall:
@@ -183,6 +222,9 @@ class RuleCall:
     arguments: tuple[Term, ...]
     source: Source = Source()
     place: Place | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"({_words((*_named(self.source), self.name, *self.arguments))})"
 
 
 Clause: TypeAlias = Pattern | Predicate | FunctionCall | And | Not | Or | RuleCall
@@ -317,3 +359,12 @@ def binding_variables(binding: Binding) -> tuple[Variable, ...]:
             return tuple(dict.fromkeys(found))
         case _:
             return ()
+
+
+def _words(parts: Iterable[object]) -> str:
+    return " ".join(map(str, parts))
+
+
+def _named(source: Source) -> tuple[Source, ...]:
+    """A source as it is written: left out where it is `$`."""
+    return () if source.name == "$" else (source,)
