@@ -19,7 +19,7 @@ from tourlog.engines.select import Select
 from tourlog.engines.session import Session
 from tourlog.engines.sqlaggregates import aggregated
 from tourlog.engines.typing import Types
-from tourlog.errors import BudgetError
+from tourlog.errors import BudgetError, shown
 from tourlog.query.program import Body, Call, Clause, Parameter, Plan, Relation, Scan, Stratum, walk
 from tourlog.query.syntax import Aggregate, Variable
 from tourlog.snapshot import Snapshot
@@ -36,7 +36,7 @@ def explain(execution: Execution) -> str:
     """The SQL a plan runs as, statement by statement, as far as it does not depend on what is found."""
     with _evaluation(execution, dry=True) as evaluation:
         evaluation.run()
-        return ";\n".join(evaluation.session.statements)
+        return "\n".join((*evaluation.comments(), *(f"{sql};" for sql in evaluation.session.statements)))
 
 
 @contextmanager
@@ -98,7 +98,7 @@ class Evaluation:
     """One run of a plan, stratum by stratum."""
 
     def __init__(self, session: Session, scans: Scans, types: Types) -> None:
-        self.session, self._types = session, types
+        self.session, self._scans, self._types = session, scans, types
         self._execution = session.execution
         self._bodies = Bodies(session, scans, types)
 
@@ -109,6 +109,11 @@ class Evaluation:
             self._stratum(stratum)
         wanted = [column for column in plan.columns if isinstance(column, Variable)]
         return self._answer(self._bodies.select(plan.body, wanted), plan)
+
+    def comments(self) -> list[str]:
+        """What the columns and parameters in the statements are."""
+        columns = [f"-- {name} is {attribute}" for name, attribute in self._scans.column_names()]
+        return [*columns, *(f"-- ${name} is {shown(value)}" for name, value in self.session.parameters.items())]
 
     # Strata.
 

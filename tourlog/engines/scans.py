@@ -34,6 +34,10 @@ class Scans:
         """Whether a scan reads a loaded column."""
         return is_column(self._execution, self._snapshots, scan)
 
+    def column_names(self) -> list[tuple[str, str]]:
+        """The names of columns (or their tables) with their attributes."""
+        return [(column.name, attribute) for attribute, column in self._loaded.columns.items()]
+
     def is_loaded(self, snapshot: Snapshot) -> bool:
         """Whether the rows of a database are loaded, and are what it shows."""
         return snapshot.is_plain and any(snapshot is each for each in self._snapshots)

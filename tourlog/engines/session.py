@@ -35,7 +35,7 @@ class Session:
         self.tokens = RunTokens(tokens)
         self.dry = dry
         self._cursor = cursor
-        self._values: dict[str, Any] = {}
+        self.parameters: dict[str, Any] = {}
         self._numbers = count(1)
         from concurrent.futures import ThreadPoolExecutor  # with DuckDB only
 
@@ -90,7 +90,7 @@ class Session:
         return Select(tables=[name], columns=columns, keys=set(variables))
 
     def _execute(self, sql: str) -> list[tuple[Any, ...]]:
-        values = {name: value for name, value in self._values.items() if f"${name}:" in sql}
+        values = {name: value for name, value in self.parameters.items() if f"${name}:" in sql}
         return self._interruptible(lambda: self._fetched(sql, values))
 
     def _fetched(self, sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -175,8 +175,8 @@ class Session:
 
     def parameter(self, held: Any, type_: str) -> str:
         """The expression of a value that is held as this type."""
-        name = f"p{len(self._values)}"
-        self._values[name] = held
+        name = f"p{len(self.parameters)}"
+        self.parameters[name] = held
         return f"${name}::{SQL_TYPES[type_]}"
 
     def constant(self, value: Any, type_: str) -> str | None:

@@ -61,7 +61,7 @@ class Explanation:
 
     def __str__(self) -> str:
         clauses = "\n".join(map(str, self.query.where))
-        parts = {"query": clauses, "plan": str(self.plan), f"engine: {self.engine}, for {self.reason}": self.program}
+        parts = {"query": clauses, "plan": str(self.plan), f"engine: {self.engine} ({self.reason})": self.program}
         return "\n".join(f"{title}\n{indent(text, '  ')}" for title, text in parts.items())
 
 
