@@ -18,6 +18,7 @@ PACKAGE = Path(tourlog.__file__).parent
 # Lower lines never import from higher ones, and modules of one line never from each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
+        "engines.worker",
         "errors",
         "storage.log",
         "terminal",
@@ -140,7 +141,7 @@ HEAVY = {
     "duckdb": {"engines.columns", "engines.compiled"},
     "nanoarrow": {"engines.arrow"},
     "re2": {"query.text"},
-    "concurrent": {"engines.session"},
+    "concurrent": {"engines.worker"},
     "difflib": {"query.functions"},
     "random": {"query.aggregates"},
     "rich": {"cli", "demo", "tables", "terminal"},

@@ -17,10 +17,12 @@ from tourlog.engines.arrow import registered
 from tourlog.engines.codec import INTEGER, TOKEN, column_type
 from tourlog.engines.reading import Places, RowFinder, one_each, read, several
 from tourlog.engines.tokens import Tokens
+from tourlog.engines.worker import Worker
 from tourlog.storage.log import Log
 from tourlog.values import MISSING
 
 NEVER_ENDED = (1 << 62) - 1
+_MOST_IDLE = 4
 
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 2,
@@ -87,6 +89,7 @@ class Columns:
         self._count = 0
         self._any_ended = False
         self._names = 0
+        self._idle: list[Worker] = []
         self._connection: Any = duckdb.connect(":memory:", config=SETTINGS)
         for statement in ("SET lock_configuration = true", *_TABLES):
             self._connection.execute(statement)
@@ -109,12 +112,21 @@ class Columns:
                 raise
             yield
 
-    def cursor(self) -> Any:
-        """A connection of a run's own, pinned to what is loaded now; to be asked for inside `ready`."""
-        cursor = self._connection.cursor()
-        cursor.execute("BEGIN TRANSACTION")
-        cursor.execute("SELECT count(*) FROM rows").fetchall()  # the transaction begins with its first read
-        return cursor
+    def worker(self) -> Worker:
+        """A worker of a run's own, pinned to what is loaded now; to be asked for inside `ready`."""
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            worker = Worker(self._connection)
+        worker.begin()
+        return worker
+
+    def give_back(self, worker: Worker) -> None:
+        """Keep a worker for the next run."""
+        if len(self._idle) < _MOST_IDLE and worker.serves(self._connection):
+            self._idle.append(worker)
+        else:
+            worker.close()
 
     def loaded(self) -> Loaded:
         """What there is to read; to be asked for inside `ready`."""
@@ -244,9 +256,15 @@ class Columns:
             self._replace(table, f"SELECT t.*, {name}_token FROM {table} t LEFT JOIN {tokens} n ON t.{name} = n.value")
 
     def _replace(self, table: str, select: str) -> None:
-        self._connection.execute(f"CREATE OR REPLACE TABLE replacement AS {select}")
-        self._connection.execute(f"DROP TABLE {table}")
-        self._connection.execute(f"ALTER TABLE replacement RENAME TO {table}")
+        self._connection.execute("BEGIN TRANSACTION")
+        try:
+            self._connection.execute(f"CREATE TABLE replacement AS {select}")
+            self._connection.execute(f"DROP TABLE {table}")
+            self._connection.execute(f"ALTER TABLE replacement RENAME TO {table}")
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
 
 
 def _base_columns(places: Places, first: int) -> dict[str, tuple[str, Sequence[Any]]]:

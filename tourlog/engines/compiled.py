@@ -7,7 +7,7 @@ rounds where it is not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from tourlog.engines.bodies import Bodies, NotNative
@@ -50,8 +50,10 @@ def _evaluation(execution: Execution, *, dry: bool) -> Iterator[Evaluation]:
     try:
         with columns.ready(_attributes(execution, snapshots), position, execution.budget.check):
             evaluation = _prepared(execution, snapshots, columns, dry)
-        with closing(evaluation.session):
+        try:
             yield evaluation
+        finally:
+            evaluation.session.end(columns.give_back)
     except duckdb.OutOfMemoryException as problem:
         raise BudgetError(f"the query needs more memory than DuckDB is given: {problem}", budget="memory") from problem
 
@@ -90,7 +92,7 @@ def _prepared(execution: Execution, snapshots: Sequence[Snapshot], columns: Colu
     columns.load_tokens(
         execution.value(scan.a) for scan in scans if isinstance(scan.v, Variable) and types.of(scan.v) == TOKEN
     )
-    session = Session(columns.cursor(), columns.tokens, execution, types, dry=dry)
+    session = Session(columns.worker(), columns.tokens, execution, types, dry=dry)
     return Evaluation(session, Scans(session, snapshots, columns.loaded(), types), types)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, count
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tourlog.engines.arrow import registered
 from tourlog.engines.codec import NEVER, SQL_TYPES, TOKEN, native
@@ -13,41 +12,33 @@ from tourlog.engines.execution import Execution
 from tourlog.engines.select import Select
 from tourlog.engines.tokens import KEY, RunTokens, Tokens
 from tourlog.engines.typing import Types
+from tourlog.engines.worker import Worker
 from tourlog.errors import BudgetError
 from tourlog.query.syntax import Variable
 from tourlog.values import fresh
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 _CHUNK = 10_000
 """Rows fetched at a time."""
 
 
 class Session:
-    """A cursor of its own; its temporary tables go with it. A `dry` one computes nothing, only says what it
-    would ask."""
+    """A run on a worker of its own. A `dry` one computes nothing, only says what it would ask."""
 
-    def __init__(self, cursor: Any, tokens: Tokens, execution: Execution, types: Types, *, dry: bool = False) -> None:
+    def __init__(
+        self, worker: Worker, tokens: Tokens, execution: Execution, types: Types, *, dry: bool = False
+    ) -> None:
         self.execution = execution
         self.types = types
-        self.statements: list[str] = []
         self.tokens = RunTokens(tokens)
         self.dry = dry
-        self._cursor = cursor
+        self.statements: list[str] = []
         self.parameters: dict[str, Any] = {}
+        self._worker = worker
         self._numbers = count(1)
-        from concurrent.futures import ThreadPoolExecutor  # with DuckDB only
 
-        self._worker = ThreadPoolExecutor(1, "tourlog-query")
-        self._is_computing = Event()
-        self._is_abandoned = False
-
-    def close(self) -> None:
-        """Give up the cursor and every temporary table, once DuckDB is through with them; does not wait for it."""
-        if not self._is_abandoned:
-            self._worker.submit(self._cursor.close)
-        self._worker.shutdown(wait=False)
+    def end(self, give_back: Callable[[Worker], None]) -> None:
+        """Give up every temporary table, and the worker back."""
+        self._worker.end(give_back)
 
     # Statements.
 
@@ -77,8 +68,8 @@ class Session:
         name = self.name()
         columns = {f"c{place}": (type_, [row[place] for row in rows]) for place, type_ in enumerate(types)}
         self.statements.append(f"CREATE TEMP TABLE {name} AS SELECT * FROM given_rows")
-        with registered(self._cursor, columns) as given:
-            self._cursor.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {given}")
+        with registered(self._worker.cursor, columns) as given:
+            self._worker.cursor.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM {given}")
         return name
 
     def materialised(self, select: Select, wanted: Iterable[Variable]) -> Select:
@@ -91,14 +82,15 @@ class Session:
 
     def _execute(self, sql: str) -> list[tuple[Any, ...]]:
         values = {name: value for name, value in self.parameters.items() if f"${name}:" in sql}
-        return self._interruptible(lambda: self._fetched(sql, values))
+        budget = self.execution.budget
+        try:
+            return self._worker.wait_for(lambda: self._fetched(sql, values), budget.remaining)
+        except TimeoutError:
+            budget.check()
+            raise
 
     def _fetched(self, sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        self._is_computing.set()
-        try:
-            result = self._cursor.execute(sql, values) if values else self._cursor.execute(sql)
-        finally:
-            self._is_computing.clear()
+        result = self._worker.execute(sql, values)
         chunks: list[list[tuple[Any, ...]]] = []
         try:
             while chunk := result.fetchmany(_CHUNK):
@@ -109,35 +101,6 @@ class Session:
                 chunks.pop()
             raise
         return chunks[0] if len(chunks) == 1 else list(chain.from_iterable(chunks))
-
-    def _interruptible(self, ask: Callable[[], list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
-        """What DuckDB answers, asked by a thread of its own: it holds its thread until it is done, and would not
-        hear of Ctrl-C."""
-        future = self._worker.submit(ask)
-        try:
-            return future.result(self.execution.budget.remaining)
-        except TimeoutError:
-            self._abandon(future)
-            self.execution.budget.check()
-            raise
-        except KeyboardInterrupt:
-            self._abandon(future)
-            raise
-
-    def _abandon(self, future: Future[list[tuple[Any, ...]]]) -> None:
-        """Stop DuckDB, which may take it a moment that nobody has to wait for."""
-        self._is_abandoned = True
-        Thread(target=self._interrupt, args=(future,), name="tourlog-interrupt", daemon=True).start()
-
-    def _interrupt(self, future: Future[list[tuple[Any, ...]]]) -> None:
-        """Interrupt DuckDB again and again until it heard, for it may not have begun; then close."""
-        from concurrent.futures import wait
-
-        while not future.cancel() and not future.done():
-            if self._is_computing.is_set():
-                self._cursor.interrupt()
-            wait([future], timeout=0.01)
-        self._cursor.close()
 
     # Equality.
 
