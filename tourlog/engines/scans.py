@@ -54,6 +54,7 @@ class Scans:
     def _row_scan(self, scan: Scan, column: Column, snapshot: Snapshot, select: Select) -> None:
         row = self.row(scan.source, scan.e, snapshot, select)
         if not column.many:
+            self._follow(scan.e, scan.v, column, select)
             self._content(scan.v, row, column, select)
         elif isinstance(scan.v, Blank):
             alias = self._session.name()
@@ -65,6 +66,12 @@ class Scans:
             if isinstance(scan.v, Variable) and scan.v not in select.columns:
                 select.keys.add(scan.v)
             self._content(scan.v, alias, column, select)
+
+    def _follow(self, e: Term, v: Term, column: Column, select: Select) -> None:
+        """An entity has one value here; where no two entities have the same one, the value has one entity, too."""
+        if isinstance(e, Variable) and isinstance(v, Variable):
+            select.determined.append((e, v))
+            select.lookups.append((v, e, column.name))
 
     def _content(self, term: Term, alias: str, column: Column, select: Select) -> None:
         """What a pattern's value asks of a column."""

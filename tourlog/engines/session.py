@@ -78,7 +78,8 @@ class Session:
         variables = [variable for variable in select.columns if variable in kept]
         name = self.table(select.over(variables))
         columns = {variable: f"{name}.c{place}" for place, variable in enumerate(variables)}
-        return Select(tables=[name], columns=columns, keys=set(variables))
+        known = [pair for pair in select.determined if kept.issuperset(pair)]
+        return Select(tables=[name], columns=columns, keys=set(variables), determined=known)
 
     def _execute(self, sql: str) -> list[tuple[Any, ...]]:
         values = {name: value for name, value in self.parameters.items() if f"${name}:" in sql}
