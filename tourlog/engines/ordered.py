@@ -11,8 +11,8 @@ from typing import Any
 from tourlog.engines.execution import Execution, find_rows
 from tourlog.query.program import Parameter, Plan, Slice
 from tourlog.query.syntax import Constant
-from tourlog.snapshot import EVERYTHING
-from tourlog.stream import Stream
+from tourlog.snapshot import EVERYTHING, Snapshot
+from tourlog.stream import Stream, document_place
 from tourlog.values import equal
 
 NUMBERS = (int, float, Decimal)
@@ -46,6 +46,14 @@ def run(execution: Execution) -> list[tuple[Any, ...]]:
             known = {literal.e: ordered.e, literal.offset: ordered.offset}
             rows.append(tuple([known[c] if c in known else execution.value(c) for c in plan.columns]))
     return find_rows(execution, rows)
+
+
+def offset_in(snapshot: Snapshot, stream: Stream, e: Any) -> range:
+    """The offset of an entity in a stream, as a range; empty for one that is no document of it."""
+    place, record = document_place(e), snapshot.find_stream(stream)
+    if place is None or record is None or place[0] != record.prefix:
+        return range(0)
+    return range(place[1], place[1] + 1)
 
 
 def offset_range(bounds: Sequence[tuple[str, Any]]) -> tuple[int, int]:

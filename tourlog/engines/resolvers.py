@@ -6,19 +6,19 @@ goes wrong, where pyDatalog would make an answer of an exception.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from tourlog.engines.computing import inputs_of, solving
 from tourlog.engines.execution import Execution
-from tourlog.engines.ordered import offset_range
+from tourlog.engines.ordered import offset_in, offset_range
 from tourlog.engines.table import Row, Table, Tokens
 from tourlog.query.program import Call, Compute, Filter, Given, Literal, Parameter, Rows, Scan, Slice, Term
 from tourlog.query.syntax import Blank, Constant, Source, Variable, binding_variables
 from tourlog.snapshot import ANY, Snapshot
 from tourlog.stream import OFFSET_METADATA, SYSTEM_PREFIX, Stream
-from tourlog.values import equal, identity
+from tourlog.values import identity
 
 Bound: TypeAlias = frozenset[Variable]
 Solve: TypeAlias = Callable[[tuple[int | None, ...]], Iterable[Row]]
@@ -183,16 +183,27 @@ def _slice(literal: Slice, environment: Environment) -> Resolver:
         known = dict(zip(variables, given, strict=True))
         values = _values((*literal.values, *(term for _, term in literal.bounds)), known, environment)
         stream = Stream(literal.names, tuple(values[: len(literal.names)]))
-        start, stop = offset_range(list(zip(operators, values[len(literal.names) :], strict=True)))
+        bounds = list(zip(operators, values[len(literal.names) :], strict=True))
+        if environment.known(literal.offset):
+            bounds.append(("=", environment.value(literal.offset)))
+        elif (offset := _found(literal.offset, known)) is not None:
+            bounds.append(("=", tokens.value(offset)))
+        start, stop = offset_range(bounds)
+        if (e := _found(literal.e, known)) is not None:
+            place = offset_in(snapshot, stream, tokens.value(e))
+            start, stop = max(start, place.start), min(stop, place.stop)
         before = tuple(token for variable in inputs if (token := known[variable]) is not None)
         for ordered in snapshot.ordered(stream, start, stop):
             found = {literal.e: ordered.e, literal.offset: ordered.offset}
             environment.execution.remember(snapshot, ordered)
-            row = (*before, *(tokens.token(found[variable]) for variable in outputs))
-            if not environment.known(literal.offset) or equal(ordered.offset, environment.value(literal.offset)):
-                yield row
+            yield (*before, *(tokens.token(found[variable]) for variable in outputs))
 
     return Resolver(variables, solve)
+
+
+def _found(term: object, known: Mapping[Variable, int | None]) -> int | None:
+    """The token of a variable that is bound by now."""
+    return known.get(term) if isinstance(term, Variable) else None
 
 
 def _filter(literal: Filter, environment: Environment) -> Resolver:
