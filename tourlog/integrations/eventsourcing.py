@@ -1,0 +1,301 @@
+"""tourlog as a persistence module of the `eventsourcing` library, 9.5 or newer.
+
+Set `PERSISTENCE_MODULE=tourlog.integrations.eventsourcing` and `TOURLOG_PATH=some/file.tour`; without a path the
+store is in memory. `TOURLOG_DURABILITY` is "full" (default) or "normal", as in `tourlog.connect`.
+
+Each event is a document of its aggregate's stream, with `originator_id`, `originator_version`, `topic` and `state`:
+facts, and where the state is JSON, facts of its fields. Snapshots have the same attributes under `snapshots/`.
+The application's sequence is a stream of its own in the same store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+from uuid import UUID
+
+from eventsourcing.dcb.persistence import DCBInfrastructureFactory
+from eventsourcing.persistence import (
+    AggregateRecorder,
+    ApplicationRecorder,
+    InfrastructureFactory,
+    IntegrityError,
+    ListenNotifySubscription,
+    Notification,
+    ProcessRecorder,
+    Recorder,
+    StoredEvent,
+    Subscription,
+    Tracking,
+    TrackingRecorder,
+)
+from eventsourcing.utils import Environment, EnvType, resolve_topic
+
+from tourlog.connection import Connection
+from tourlog.database import Database, TxReport
+from tourlog.errors import ConflictError
+from tourlog.integrations.eventsourcing_dcb import TourlogDCBRecorder
+from tourlog.integrations.eventsourcing_sequence import AggregateSequence, Attributes, Document, extended
+from tourlog.integrations.eventsourcing_store import Datastore, persistence_errors, pull_until_notified
+from tourlog.snapshot import EVERYTHING
+from tourlog.stream import Stream
+
+_EVENTS = Attributes()
+_APPLICATION_SEQUENCE = b"application"
+"""Bytes, which no aggregate's id can be."""
+_NOTIFICATION = "notification"
+_NOTIFICATIONS = Stream((_EVENTS.sequence,), (_APPLICATION_SEQUENCE,))
+
+
+class TourlogRecorder(Recorder):
+    """What every recorder has: the store, and its newest database to ask."""
+
+    def __init__(self, datastore: Datastore) -> None:
+        self.datastore = datastore
+
+    def db(self) -> Database:
+        """The newest database: its facts are the recorded events."""
+        with persistence_errors():
+            return self.datastore.connection.db()
+
+
+class TourlogAggregateRecorder(TourlogRecorder, AggregateRecorder):
+    """Records events in the sequences of their aggregates."""
+
+    def __init__(self, datastore: Datastore, purpose: str = "events") -> None:
+        super().__init__(datastore)
+        self.attributes = Attributes(purpose)
+
+    def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
+        """Record events, all or none; IntegrityError if an aggregate already has one of their versions."""
+        self._insert(stored_events, **kwargs)
+        return None
+
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        """The events of an aggregate with versions gt + 1 … lte, in order or the opposite; at most `limit`."""
+        with persistence_errors():
+            sequence = AggregateSequence(self.db().snapshot, self.attributes, originator_id)
+            return [self.attributes.event(document) for document in sequence.select(gt, lte, desc, limit)]
+
+    def _insert(self, stored_events: Sequence[StoredEvent], **_: Any) -> TxReport:
+        with persistence_errors():
+            report = self._append(stored_events)
+        self.datastore.notify()
+        return report
+
+    def _append(self, stored_events: Sequence[StoredEvent]) -> TxReport:
+        """Append as documents; again, with a fresh look, when others have appended to an aggregate meanwhile."""
+        connection = self.datastore.connection
+        while True:
+            documents, heads = extended(connection.db().snapshot, self.attributes, stored_events)
+            documents += self._further(stored_events)
+            try:
+                return connection.append(documents, self.attributes.sequence, expect=heads)
+            except ConflictError:
+                continue
+
+    def _further(self, stored_events: Sequence[StoredEvent]) -> list[Document]:  # noqa: ARG002  # as overridden
+        """What else a recorder appends with its events."""
+        return []
+
+
+class TourlogApplicationRecorder(TourlogAggregateRecorder, ApplicationRecorder):
+    """Records events in the sequences of their aggregates and in that of the application, whose ids are 1, 2, 3, …
+    in the order of commits: a reader that has seen one has seen all before it."""
+
+    def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
+        """As an aggregate recorder does; the ids of the notifications."""
+        offsets = self._insert(stored_events, **kwargs).offsets.get(_NOTIFICATIONS, range(0))
+        return [offset + 1 for offset in offsets]
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        """At most `limit` notifications from `start` (or the next, unless inclusive) to `stop`, of these topics."""
+        first = 0 if start is None else max(start - 1 if inclusive_of_start else start, 0)
+        end = EVERYTHING if stop is None else max(stop, 0)
+        if not topics:
+            end = min(end, first + limit)
+        with persistence_errors():
+            found = self._notifications(first, end, frozenset(topics))
+            return list(islice(found, limit))
+
+    def max_notification_id(self) -> int | None:
+        """The id of the newest notification; None if there is none."""
+        with persistence_errors():
+            return self.db().snapshot.next_offset(_NOTIFICATIONS) or None
+
+    def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
+        """Notifications after `gt`, waiting for new ones: at once for a commit of this factory's recorders, within
+        some 50 ms for one of another process."""
+        return TourlogSubscription(recorder=self, gt=gt, topics=topics)
+
+    def _notifications(self, first: int, end: int, topics: frozenset[str]) -> Iterator[Notification]:
+        for each in self.db().snapshot.ordered(_NOTIFICATIONS, first, end):
+            originator_id, originator_version, topic, state = each.document[_NOTIFICATION]
+            if not topics or topic in topics:
+                yield Notification(
+                    id=each.offset + 1,
+                    originator_id=originator_id,
+                    originator_version=originator_version,
+                    topic=topic,
+                    state=state,
+                )
+
+    def _further(self, stored_events: Sequence[StoredEvent]) -> list[Document]:
+        return [
+            {
+                _EVENTS.sequence: _APPLICATION_SEQUENCE,
+                _NOTIFICATION: (event.originator_id, event.originator_version, event.topic, event.state),
+            }
+            for event in stored_events
+        ]
+
+
+class TourlogSubscription(ListenNotifySubscription[TourlogApplicationRecorder]):
+    """Notifications as they are recorded."""
+
+    def __init__(self, recorder: TourlogApplicationRecorder, gt: int | None = None, topics: Sequence[str] = ()) -> None:
+        super().__init__(recorder=recorder, gt=gt, topics=topics)
+        recorder.datastore.listen(self._has_been_notified)
+
+    def stop(self) -> None:
+        super().stop()
+        self._recorder.datastore.unlisten(self._has_been_notified)
+
+    def _pull(self) -> None:
+        pull_until_notified(self, self._recorder.datastore, super()._pull)
+
+
+class TourlogTrackingRecorder(TourlogRecorder, TrackingRecorder):
+    """Records how far the notifications of other applications have been processed."""
+
+    def insert_tracking(self, tracking: Tracking) -> None:
+        """Record a position; IntegrityError unless it is past the one recorded for the application."""
+        with self.recording(tracking):
+            pass
+
+    def max_tracking_id(self, application_name: str) -> int | None:
+        """The position recorded for an application; None if there is none."""
+        return _tracked(self.db(), application_name)
+
+    @contextmanager
+    def recording(self, tracking: Tracking | None) -> Iterator[Connection]:
+        """A transaction that records a position together with whatever the block writes through the connection
+        it is given: how a materialised view stays exactly as far as its tracking says."""
+        with persistence_errors(), self.datastore.connection.transaction() as connection:
+            if tracking is not None:
+                _track(connection, tracking)
+            yield connection
+        self.datastore.notify()
+
+
+class TourlogProcessRecorder(TourlogTrackingRecorder, TourlogApplicationRecorder, ProcessRecorder):
+    """Records new events together with the position of what they were the answer to."""
+
+    def _insert(self, stored_events: Sequence[StoredEvent], tracking: Tracking | None = None, **_: Any) -> TxReport:
+        if tracking is None:
+            return super()._insert(stored_events)
+        with self.recording(tracking):
+            return self._append(stored_events)
+
+
+AnyTrackingRecorder = TypeVar("AnyTrackingRecorder", bound=TourlogTrackingRecorder)
+
+
+class Factory(InfrastructureFactory[TourlogTrackingRecorder], DCBInfrastructureFactory[TourlogTrackingRecorder]):
+    """Makes the recorders of one store, for applications and for dynamic consistency boundaries.
+
+    >>> from eventsourcing.application import Application
+    >>> from eventsourcing.domain import Aggregate
+    >>> app = Application(env={"PERSISTENCE_MODULE": "tourlog.integrations.eventsourcing"})
+    >>> [recording.notification.id for recording in app.save(Aggregate(), Aggregate())]
+    [1, 2]
+    >>> app.recorder.db().q("[:find (count ?aggregate) . :where [_ :originator_id ?aggregate]]")
+    2
+    """
+
+    TOURLOG_PATH = "TOURLOG_PATH"
+    TOURLOG_DURABILITY = "TOURLOG_DURABILITY"
+
+    def __init__(self, env: Environment | EnvType | None) -> None:
+        super().__init__(env)
+        path = self.env.get(self.TOURLOG_PATH) or None
+        with persistence_errors():
+            self.datastore = Datastore(path, self.env.get(self.TOURLOG_DURABILITY) or "full")
+
+    def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
+        """A recorder of aggregates' sequences; those of each purpose, such as "snapshots", are apart."""
+        return TourlogAggregateRecorder(self.datastore, purpose)
+
+    def application_recorder(self) -> ApplicationRecorder:
+        return self._recorder(self.APPLICATION_RECORDER_TOPIC, TourlogApplicationRecorder)
+
+    def tracking_recorder(
+        self, tracking_recorder_class: type[TourlogTrackingRecorder] | None = None
+    ) -> TourlogTrackingRecorder:
+        if tracking_recorder_class is not None:
+            return tracking_recorder_class(self.datastore)
+        return self._recorder(self.TRACKING_RECORDER_TOPIC, TourlogTrackingRecorder)
+
+    def process_recorder(self) -> ProcessRecorder:
+        return self._recorder(self.PROCESS_RECORDER_TOPIC, TourlogProcessRecorder)
+
+    def dcb_recorder(self) -> TourlogDCBRecorder:
+        return TourlogDCBRecorder(self.datastore)
+
+    def close(self) -> None:
+        self.datastore.close()
+
+    def _recorder(self, variable: str, default: type[_Recorder]) -> _Recorder:
+        """A recorder of the class that the environment names, which must be one of the default's."""
+        topic = self.env.get(variable)
+        recorder_class = resolve_topic(topic) if topic else default
+        if not issubclass(recorder_class, default):
+            raise TypeError(f"expected a subclass of {default.__name__} in {variable}, got {topic}")
+        return recorder_class(self.datastore)
+
+
+_Recorder = TypeVar("_Recorder", bound=TourlogRecorder)
+
+
+def _track(connection: Connection, tracking: Tracking) -> None:
+    recorded = _tracked(connection.db(), tracking.application_name)
+    if recorded is not None and tracking.notification_id <= recorded:
+        raise IntegrityError(
+            f"expected a notification of {tracking.application_name} after {recorded}, got {tracking.notification_id}"
+        )
+    connection.transact(
+        [
+            {
+                "db/id": _tracking_id(tracking.application_name),
+                "tracking/application_name": tracking.application_name,
+                "tracking/notification_id": tracking.notification_id,
+            }
+        ]
+    )
+
+
+def _tracked(db: Database, application_name: str) -> int | None:
+    state = db.entity(_tracking_id(application_name))
+    return None if state is None else state["tracking/notification_id"]
+
+
+def _tracking_id(application_name: str) -> str:
+    return f"tracking/{application_name}"

@@ -1,0 +1,169 @@
+"""The recorder for dynamic consistency boundaries of `eventsourcing`: one stream of decisions, found by their types
+and tags through the facts they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from eventsourcing.dcb.api import (
+    DCBAppendCondition,
+    DCBEvent,
+    DCBQuery,
+    DCBQueryItem,
+    DCBReadResponse,
+    DCBRecorder,
+    DCBSequencedEvent,
+)
+from eventsourcing.dcb.persistence import DCBListenNotifySubscription
+from eventsourcing.persistence import IntegrityError, ProgrammingError
+
+from tourlog.integrations.eventsourcing_store import (
+    Datastore,
+    as_bytes,
+    as_document,
+    persistence_errors,
+    pull_until_notified,
+)
+from tourlog.snapshot import Ordered, Snapshot
+from tourlog.stream import Stream, document_place
+
+_SEQUENCE, _TYPE, _TAGS, _DATA = "decision/sequence", "decision/type", "decision/tags", "decision/data"
+_DECISIONS = Stream((_SEQUENCE,), ("dcb",))
+
+_FEW = 100
+"""Up to so many documents of the stream are read and looked at rather than found through the facts, and up to so
+many between two wanted ones are read over rather than around: a batch holds as many."""
+
+
+class TourlogDCBRecorder(DCBRecorder):
+    """Records decisions in one sequence, positions 1, 2, 3, …"""
+
+    def __init__(self, datastore: Datastore) -> None:
+        self.datastore = datastore
+
+    def read(
+        self, query: DCBQuery | None = None, *, after: int | None = None, limit: int | None = None
+    ) -> DCBReadResponse:
+        """The decisions after a position that match any item of the query, all if it has none; at most `limit`.
+        The response's head is the newest position there is, or that of the last one returned if limited."""
+        with persistence_errors():
+            snapshot = self.datastore.connection.db().snapshot
+            end = snapshot.next_offset(_DECISIONS)
+            offsets = _matching(snapshot, query or DCBQuery(), after or 0, end)
+            wanted = offsets if limit is None else offsets[:limit]
+            decisions = [_decision(each) for each in _ordered(snapshot, wanted)]
+        newest = end if limit is None else decisions[-1].position if decisions else 0
+        return TourlogReadResponse(iter(decisions), newest or None)
+
+    def append(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None) -> int:
+        """Record decisions, all or none, unless one that was recorded after `condition.after` matches its query:
+        IntegrityError. The position of the last."""
+        if not events:
+            raise ProgrammingError("expected at least one event to append, got none")
+        documents = [
+            {_SEQUENCE: "dcb", _TYPE: event.type, _TAGS: list(event.tags), **as_document(_DATA, event.data)}
+            for event in events
+        ]
+        with persistence_errors(), self.datastore.connection.transaction() as connection:
+            if condition is not None:
+                _check_condition(connection.db().snapshot, condition)
+            offsets = connection.append(documents, _SEQUENCE).offsets[_DECISIONS]
+        self.datastore.notify()
+        return offsets.stop
+
+    def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> TourlogDCBSubscription:
+        """What `read` gives, waiting for new decisions."""
+        return TourlogDCBSubscription(self, query=query, after=after)
+
+
+class TourlogReadResponse(DCBReadResponse):
+    """Decisions that were read, and how far the reader has seen."""
+
+    def __init__(self, decisions: Iterator[DCBSequencedEvent], head: int | None) -> None:
+        self._decisions, self._head = decisions, head
+
+    @property
+    def head(self) -> int | None:
+        return self._head
+
+    def __next__(self) -> DCBSequencedEvent:
+        return next(self._decisions)
+
+
+class TourlogDCBSubscription(DCBListenNotifySubscription[TourlogDCBRecorder]):
+    """Decisions as they are recorded."""
+
+    def __init__(self, recorder: TourlogDCBRecorder, query: DCBQuery | None = None, after: int | None = None) -> None:
+        super().__init__(recorder=recorder, query=query, after=after)
+        recorder.datastore.listen(self._has_been_notified)
+
+    def stop(self) -> None:
+        super().stop()
+        self._recorder.datastore.unlisten(self._has_been_notified)
+
+    def _pull(self) -> None:
+        pull_until_notified(self, self._recorder.datastore, super()._pull)
+
+
+def _check_condition(snapshot: Snapshot, condition: DCBAppendCondition) -> None:
+    end = snapshot.next_offset(_DECISIONS)
+    found = _matching(snapshot, condition.fail_if_events_match, condition.after or 0, end)
+    if found:
+        raise IntegrityError(f"the decision at position {found[0] + 1} matches {condition}")
+
+
+def _matching(snapshot: Snapshot, query: DCBQuery, start: int, end: int) -> Sequence[int]:
+    """The offsets start … end - 1 whose decisions match any item of a query, in order."""
+    span = range(start, max(start, end))
+    if not query.items:
+        return span
+    if len(span) <= _FEW:
+        return [each.offset for each in snapshot.ordered(_DECISIONS, start, end) if _matches(query, each)]
+    return sorted(set().union(*(_found(snapshot, item, span) for item in query.items)))
+
+
+def _matches(query: DCBQuery, each: Ordered) -> bool:
+    kind, tags = each.document[_TYPE], frozenset(each.document[_TAGS])
+    return any((not item.types or kind in item.types) and tags.issuperset(item.tags) for item in query.items)
+
+
+def _found(snapshot: Snapshot, item: DCBQueryItem, span: range) -> set[int]:
+    """The offsets whose decisions match one item."""
+    tagged = [_offsets(snapshot, _TAGS, (tag,), span) for tag in item.tags]
+    typed = [_offsets(snapshot, _TYPE, item.types, span)] if item.types else []
+    return set.intersection(*tagged, *typed) if item.tags or item.types else set(span)
+
+
+def _offsets(snapshot: Snapshot, attribute: str, values: Iterable[str], span: range) -> set[int]:
+    places = (document_place(fact.e) for value in values for fact in snapshot.stored_facts(a=attribute, v=value))
+    return {place[1] for place in places if place is not None and place[1] in span}
+
+
+def _ordered(snapshot: Snapshot, offsets: Sequence[int]) -> Iterator[Ordered]:
+    """The documents at these offsets, near ones read together."""
+    wanted = offsets if isinstance(offsets, range) else frozenset(offsets)
+    for start, stop in _spans(offsets):
+        yield from (each for each in snapshot.ordered(_DECISIONS, start, stop) if each.offset in wanted)
+
+
+def _spans(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ranges that cover ascending offsets, without gaps of more than a few."""
+    if isinstance(offsets, range):
+        yield offsets.start, offsets.stop
+        return
+    start = previous = None
+    for offset in offsets:
+        if start is None or previous is None or offset - previous > _FEW:
+            if start is not None and previous is not None:
+                yield start, previous + 1
+            start = offset
+        previous = offset
+    if start is not None and previous is not None:
+        yield start, previous + 1
+
+
+def _decision(each: Ordered) -> DCBSequencedEvent:
+    document = each.document
+    event = DCBEvent(type=document[_TYPE], data=as_bytes(_DATA, document), tags=list(document[_TAGS]))
+    return DCBSequencedEvent(event=event, position=each.offset + 1)
