@@ -121,9 +121,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("connection",),
     (
         "event_store",
+        "integrations.eventsourcing_store",
         "json_lines",
     ),
-    ("log_store",),
+    (
+        "integrations.eventsourcing_dcb",
+        "integrations.eventsourcing_sequence",
+        "log_store",
+    ),
+    ("integrations.eventsourcing",),
     (
         "",
         "demo",
@@ -138,6 +144,12 @@ HEAVY = {
     "apsw": {"storage.sqlite", "storage.sqlite_file"},
     "lark": {"query.edn"},
     "pyDatalog": {"engines.pydatalog", "engines.pydatalog_program"},
+    "eventsourcing": {
+        "integrations.eventsourcing",
+        "integrations.eventsourcing_dcb",
+        "integrations.eventsourcing_sequence",
+        "integrations.eventsourcing_store",
+    },
     "duckdb": {"engines.columns", "engines.compiled"},
     "nanoarrow": {"engines.arrow"},
     "re2": {"query.text"},

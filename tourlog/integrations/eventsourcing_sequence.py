@@ -1,8 +1,8 @@
 """The sequence of one aggregate: its stored events as the documents of one stream, found by their versions.
 
-A stream's offsets are dense; versions are the caller's: unique, nearly always growing, with gaps where snapshots
-are. An event that comes with a lower version than one before it marks its own document and all later ones of the
-stream, so that whoever reads the end of a stream knows whether its versions grow with its offsets.
+A stream's offsets are dense; versions are the caller's: unique, with gaps where snapshots are, and nearly always
+growing. An event that comes with a lower version than the newest goes to a stream of late ones beside it, so that in
+the aggregate's own stream versions grow with the offsets, and no search has to look at more than it returns.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import IntegrityError, StoredEvent
+from eventsourcing.persistence import DataError, IntegrityError, StoredEvent
 
 from tourlog.integrations.eventsourcing_store import as_bytes, as_document
 from tourlog.snapshot import EVERYTHING, Snapshot
@@ -52,21 +53,21 @@ class Attributes:
     def state(self) -> str:
         return self.named("state")
 
-    @cached_property
-    def out_of_order(self) -> str:
-        return self.named("out_of_order")
-
     def stream(self, originator_id: UUID | str) -> Stream:
         return Stream((self.sequence,), (originator_id,))
 
-    def document(self, event: StoredEvent, out_of_order: bool) -> Document:
+    def late_stream(self, originator_id: UUID | str) -> Stream:
+        """Named by bytes, which no id is; a text is told from the UUID it may spell."""
+        kind = "uuid" if isinstance(originator_id, UUID) else "text"
+        return Stream((self.sequence,), (f"late {kind} {originator_id}".encode("utf-8", "surrogatepass"),))
+
+    def document(self, event: StoredEvent, stream: Stream) -> Document:
         return {
-            self.sequence: event.originator_id,
+            self.sequence: stream.values[0],
             self.originator_id: event.originator_id,
             self.version: event.originator_version,
             self.topic: event.topic,
             **as_document(self.state, event.state),
-            **({self.out_of_order: True} if out_of_order else {}),
         }
 
     def event(self, document: Document) -> StoredEvent:
@@ -91,55 +92,63 @@ class AggregateSequence:
         return self.attributes.stream(self.originator_id)
 
     @cached_property
+    def late_stream(self) -> Stream:
+        return self.attributes.late_stream(self.originator_id)
+
+    @cached_property
     def length(self) -> int:
         return self.snapshot.next_offset(self.stream)
 
-    @cached_property
-    def last(self) -> Document | None:
-        return self._at(self.length - 1) if self.length else None
+    @property
+    def newest(self) -> int:
+        """The highest version; -1 if there is none."""
+        return self._version(self._at(self.length - 1)) if self.length else -1
+
+    def has(self, version: int) -> bool:
+        """Whether a document has this version."""
+        return bool(self.select(version - 1, version, desc=False, limit=None))
 
     def select(self, gt: int | None, lte: int | None, desc: bool, limit: int | None) -> list[Document]:
         """The documents of versions gt + 1 … lte in the order of versions, or the opposite; at most `limit`."""
-        if gt is None and lte is None and limit is None:
-            return self._in_order(list(self._read(0, EVERYTHING)), desc)
-        if self.last is None:
+        after, upto = -1 if gt is None else gt, EVERYTHING if lte is None else lte
+        if self.length == 0 or upto <= after:
             return []
-        if self._is_out_of_order(self.last):
-            wanted = [document for document in self._read(0, self.length) if _within(self._version(document), gt, lte)]
-            return self._in_order(wanted, desc)[:limit]
-        start = 0 if gt is None else self._count_up_to(gt)
-        stop = self.length if lte is None else self._count_up_to(lte)
-        if limit is not None:
-            start, stop = (max(start, stop - limit), stop) if desc else (start, min(stop, start + limit))
-        documents = list(self._read(start, stop))
-        return documents[::-1] if desc else documents
+        last = desc and limit is not None
+        found = self._last(after, upto, limit or 0) if last else self._first(after, upto, None if desc else limit)
+        late = [each.document for each in self.snapshot.ordered(self.late_stream, 0, EVERYTHING)]
+        if late:
+            found += [document for document in late if after < self._version(document) <= upto]
+            found.sort(key=self._version)
+        return (found[::-1] if desc else found)[:limit]
 
-    def versions(self) -> set[int]:
-        return {self._version(document) for document in self._read(0, self.length)}
+    def _first(self, after: int, upto: int, limit: int | None) -> list[Document]:
+        """The first documents of these versions. As versions are whole numbers that grow, none is lower than its
+        offset; as most have no gaps, reading from `after` - 1 rarely skips one, and shows if it does."""
+        start, stop = max(0, after - 1), min(self.length, upto + 1)
+        documents = self._read(start, stop)
+        first = next(documents, None)
+        if start and (first is None or self._version(first) > after + 1):
+            documents = self._read(self._count_up_to(after), stop)
+        elif first is not None:
+            documents = chain((first,), documents)
+        return list(islice((each for each in documents if after < self._version(each) <= upto), limit))
 
-    def _in_order(self, documents: list[Document], desc: bool) -> list[Document]:
-        if documents and self._is_out_of_order(documents[-1]):
-            documents.sort(key=self._version)
-        return documents[::-1] if desc else documents
+    def _last(self, after: int, upto: int, limit: int) -> list[Document]:
+        """The last documents of these versions."""
+        stop = self.length if upto >= EVERYTHING else self._count_up_to(upto)
+        return [each for each in self._read(max(0, stop - limit), stop) if self._version(each) > after]
 
     def _count_up_to(self, version: int) -> int:
-        """How many documents have this version or a lower one. Versions grow by one or more an offset, which
-        bounds the answer from the end and from the beginning: where they have no gaps, to one number."""
-        missing = 0 if self.last is None else self._version(self.last) - version
-        if missing <= 0:
-            return self.length
-        low = max(0, self.length - missing)
-        high = max(low, min(self.length, version - self._version(self._at(0)) + 1))
+        """How many documents have this version or a lower one: by bisection, first where it is without gaps."""
+        low, high = 0, min(self.length, version + 1)
+        middle = high - 1
         while low < high:
-            middle = (low + high) // 2
             if self._version(self._at(middle)) <= version:
                 low = middle + 1
             else:
                 high = middle
+            middle = (low + high) // 2
         return low
-
-    def _is_out_of_order(self, document: Document) -> bool:
-        return self.attributes.out_of_order in document
 
     def _version(self, document: Document) -> int:
         return int(document[self.attributes.version])
@@ -156,26 +165,28 @@ class Extension:
     """Events on their way to the end of one aggregate's sequence."""
 
     sequence: AggregateSequence
-    newest: int | None = None
-    out_of_order: bool = False
-    versions: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        last = self.sequence.last
-        if last is not None:
-            self.newest = last[self.sequence.attributes.version]
-            self.out_of_order = self.sequence.attributes.out_of_order in last
+    newest: int
+    added: set[int] = field(default_factory=set)
+    has_late: bool = False
 
     def document(self, event: StoredEvent) -> Document:
         """The next event as a document; `IntegrityError` if its version is taken."""
         version = event.originator_version
-        if self.out_of_order or (self.newest is not None and version <= self.newest):
-            if version in self.versions or version in self.sequence.versions():
-                raise IntegrityError(f"version {version} of {event.originator_id} is already recorded")
-            self.out_of_order = True
-        self.newest = version
-        self.versions.append(version)
-        return self.sequence.attributes.document(event, self.out_of_order)
+        if version < 0:
+            raise DataError(f"expected a version from 0, got {version}, for {event.originator_id}")
+        late = version <= self.newest
+        if late and (version in self.added or self.sequence.has(version)):
+            raise IntegrityError(f"version {version} of {event.originator_id} is already recorded")
+        self.newest = max(self.newest, version)
+        self.added.add(version)
+        self.has_late |= late
+        return self.sequence.attributes.document(event, self.sequence.late_stream if late else self.sequence.stream)
+
+    def heads(self) -> Iterator[tuple[Stream, int]]:
+        """Where the streams must end that the events extend."""
+        yield self.sequence.stream, self.sequence.length
+        if self.has_late:
+            yield self.sequence.late_stream, self.sequence.snapshot.next_offset(self.sequence.late_stream)
 
 
 def extended(
@@ -188,11 +199,6 @@ def extended(
         extension = extensions.get(event.originator_id)
         if extension is None:
             sequence = AggregateSequence(snapshot, attributes, event.originator_id)
-            extension = extensions[event.originator_id] = Extension(sequence)
+            extension = extensions[event.originator_id] = Extension(sequence, sequence.newest)
         documents.append(extension.document(event))
-    heads = {extension.sequence.stream: extension.sequence.length for extension in extensions.values()}
-    return documents, heads
-
-
-def _within(version: int, gt: int | None, lte: int | None) -> bool:
-    return (gt is None or version > gt) and (lte is None or version <= lte)
+    return documents, {stream: head for extension in extensions.values() for stream, head in extension.heads()}
