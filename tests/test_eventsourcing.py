@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 from typing import ClassVar
 from unittest import TestCase
 from uuid import UUID, uuid4
@@ -368,25 +368,29 @@ def test_writers_of_one_aggregate_record_each_version_once(tmp_path: Path) -> No
     recorders = [TourlogApplicationRecorder(store) for store in stores for _ in range(2)]
     barrier, refused = Barrier(len(recorders)), list[int]()
 
+    recorders[0].insert_events([stored("late", 20)])
+
     def record(recorder: TourlogApplicationRecorder) -> None:
         for version in range(20):
-            barrier.wait()
-            try:
-                recorder.insert_events([stored("a", version), stored("b", version)])
-            except IntegrityError:
-                refused.append(version)
+            for events in ([stored("a", version), stored("b", version)], [stored("late", version)]):
+                barrier.wait()
+                try:
+                    recorder.insert_events(events)
+                except IntegrityError:
+                    refused.append(version)
 
     threads = [Thread(target=record, args=(recorder,)) for recorder in recorders]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    expected = [stored(originator_id, version) for version in range(20) for originator_id in "ab"]
-    assert recorders[0].select_events("a") == expected[::2]
-    assert [(n.originator_id, n.originator_version) for n in recorders[-1].select_notifications(1, 99)] == [
-        (event.originator_id, event.originator_version) for event in expected
-    ]
-    assert sorted(refused) == sorted(list(range(20)) * 3)
+    expected = [("late", 20), *((name, version) for version in range(20) for name in ("a", "b", "late"))]
+    for name in ("a", "b", "late"):
+        versions = [event.originator_version for event in recorders[0].select_events(name)]
+        assert versions == sorted(version for originator_id, version in expected if originator_id == name)
+    notifications = recorders[-1].select_notifications(1, 99)
+    assert [(each.originator_id, each.originator_version) for each in notifications] == expected
+    assert sorted(refused) == sorted(list(range(20)) * 6)
     for store in stores:
         store.close()
 
@@ -404,6 +408,13 @@ def test_a_subscription_is_told_of_what_another_process_commits(tmp_path: Path) 
         subprocess.run([sys.executable, "-c", program, str(path)], check=True)
         assert [next(subscription).originator_version for _ in range(3)] == [0, 1, 2]
     recorder.datastore.close()
+
+
+def test_who_begins_to_listen_looks_at_once(datastore: Datastore) -> None:
+    """For what was committed between its last look and then."""
+    event = Event()
+    datastore.listen(event)
+    assert event.is_set()
 
 
 def test_a_subscription_ends_with_an_error_when_the_store_is_closed(datastore: Datastore) -> None:

@@ -125,6 +125,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "json_lines",
     ),
     (
+        "decider",
         "integrations.eventsourcing_dcb",
         "integrations.eventsourcing_sequence",
         "log_store",
