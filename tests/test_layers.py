@@ -130,12 +130,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "integrations.eventsourcing_sequence",
         "log_store",
     ),
-    ("integrations.eventsourcing",),
+    (
+        "integrations.eventsourcing",
+        "pytest_plugin",
+    ),
     (
         "",
         "demo",
     ),
-    ("cli",),
+    (
+        "cli",
+        "entry.pytest_tourlog",
+    ),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
@@ -155,8 +161,9 @@ HEAVY = {
     "nanoarrow": {"engines.arrow"},
     "re2": {"query.text"},
     "concurrent": {"engines.worker"},
-    "difflib": {"query.functions"},
+    "difflib": {"pytest_plugin", "query.functions"},
     "random": {"query.aggregates"},
+    "pytest": {"entry.pytest_tourlog", "pytest_plugin"},
     "rich": {"cli", "demo", "tables", "terminal"},
     "typer": {"cli"},
 }

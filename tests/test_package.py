@@ -81,7 +81,11 @@ def test_an_installed_wheel_has_the_command(installed: Path, tmp_path: Path) -> 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {name.split("/")[0] for name in names} == {"tourlog", wheel.name.split("-py3")[0] + ".dist-info"}
+    assert {name.split("/")[0] for name in names} == {
+        "pytest_tourlog.py",
+        "tourlog",
+        wheel.name.split("-py3")[0] + ".dist-info",
+    }
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -1,0 +1,344 @@
+"""What the fixtures for pytest do: stores for tests, scenarios, a clock that stands, and what a failing test shows.
+
+`pytest_tourlog` names the fixtures; this is imported when the first of them is used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from difflib import ndiff
+from itertools import count
+from pathlib import Path
+from pprint import pformat
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tourlog import draft, transaction
+from tourlog.connection import Connection, connect
+from tourlog.database import Database
+from tourlog.decider import Decider, handle
+from tourlog.errors import StorageError
+from tourlog.event_store import AGGREGATE_ID
+from tourlog.facts import Fact
+from tourlog.query.rows import Rows
+from tourlog.storage.log import Commit, EntityRecord, Log
+from tourlog.storage.sqlite import SqliteLog
+from tourlog.stream import ID_KEY, OFFSET_KEY, document_place
+from tourlog.values import decode, decode_documents, encode, ordered_bytes, sort_key
+
+STORES = pytest.StashKey[list[Connection]]()
+
+_SHOWN_DOCUMENTS = 20
+"""So many of a stream's documents, the newest, are shown of a failing test; of each, so many characters."""
+_SHOWN_WIDTH = 200
+
+
+# Stores.
+
+
+def opened(request: pytest.FixtureRequest, path: Path | None) -> Iterator[Connection]:
+    """A store for one test; its log is shown should the test fail."""
+    stopped = "tour_clock" in request.fixturenames
+    if stopped:
+        request.getfixturevalue("tour_clock")
+    with _opened(path, stopped) as connection:
+        request.node.stash.setdefault(STORES, []).append(connection)
+        yield connection
+
+
+def _opened(path: Path | None, stopped: bool) -> Connection:
+    with pytest.MonkeyPatch.context() as patch:
+        if stopped:
+            patch.setattr(os, "urandom", bytes)  # the salt of a store, from which its documents' ids derive
+        return connect(path)
+
+
+@dataclass
+class Clock:
+    """The clock by which stores date transactions. It stands unless it is moved; transactions that share a moment
+    are a microsecond apart, as a log wants them.
+
+    >>> clock = Clock()
+    >>> clock.advance(minutes=90)
+    >>> clock.now
+    datetime.datetime(2020, 1, 1, 1, 30, tzinfo=datetime.timezone.utc)
+    """
+
+    now: datetime = datetime(2020, 1, 1, tzinfo=UTC)
+
+    def advance(self, **duration: float) -> None:
+        """Move it on; the arguments are those of `timedelta`."""
+        self.now += timedelta(**duration)
+
+    def time_ns(self) -> int:
+        """Nanoseconds since 1970, as `time.time_ns` has them."""
+        return (self.now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
+
+
+def stopped_clock() -> Iterator[Clock]:
+    """Until the test ends, every store is dated by one clock, and new entities are numbered from 1."""
+    clock, numbers = Clock(), count(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draft, "time", clock)
+        patch.setattr(transaction, "uuid4", lambda: UUID(int=next(numbers), version=4))
+        yield clock
+
+
+# Scenarios.
+
+
+def scenarios(conn: Connection, decider: Decider[Any, Any] | None) -> Iterator[Callable[..., Scenario]]:
+    """The function `given`. A scenario that nobody asked for its outcome fails the test: it has not been run."""
+    begun: list[Scenario] = []
+
+    def given(*events: Mapping[str, Any], to: Any = "a", by: Decider[Any, Any] | None = decider) -> Scenario:
+        """These events have happened to the aggregate `to`, whose decider is `by`."""
+        __tracebackhide__ = True
+        begun.append(Scenario(conn, to, by))
+        begun[-1].append(events)
+        return begun[-1]
+
+    yield given
+    if any(scenario.is_pending for scenario in begun):
+        raise AssertionError("expected .then(…) after given(…).when(…), got none: the command has not been run")
+
+
+@dataclass
+class Scenario:
+    """What has happened, what is asked for, what must come of it."""
+
+    conn: Connection
+    aggregate_id: Any
+    decider: Decider[Any, Any] | None
+    commands: list[Any] = field(default_factory=list)
+    is_pending: bool = True
+
+    def append(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Add to what has happened."""
+        self.conn.append([{self.key: self.aggregate_id, **event} for event in events], self.key)
+
+    @property
+    def key(self) -> str:
+        return AGGREGATE_ID if self.decider is None else self.decider.key
+
+    def when(self, command: Any) -> Scenario:
+        """This command comes next: for the decider, or else a function of the store. It is run by `then`."""
+        self.commands.append(command)
+        self.is_pending = True
+        return self
+
+    def then(
+        self, *expected: Any, raises: type[BaseException] | None = None, match: str = "", inputs: Sequence[Any] = ()
+    ) -> Scenario:
+        """Exactly these events come of it, in order; or, given a query, its answer is the one that follows (without
+        one: it has an answer); or with `raises`, the command is refused and nothing is written.
+
+        The aggregate's own key may be left out of events. A relation's rows are compared in any order, unless the
+        query orders them.
+        """
+        __tracebackhide__ = True
+        self.is_pending = False
+        before = self.conn.db()
+        if raises is not None:
+            self._refused(raises, match, before)
+            return self
+        self._run()
+        if expected and _is_query(expected[0]):
+            _check_answer(self.conn.db(), expected[0], inputs, expected[1:])
+        else:
+            _check_equal("events", list(map(self._own, expected)), list(map(self._own, _new(before, self.conn.db()))))
+        return self
+
+    def _run(self) -> None:
+        commands, self.commands = self.commands, []
+        for command in commands:
+            if self.decider is None:
+                command(self.conn)
+            else:
+                handle(self.conn, self.decider, self.aggregate_id, command)
+
+    def _refused(self, error: type[BaseException], match: str, before: Database) -> None:
+        __tracebackhide__ = True
+        try:
+            self._run()
+        except error as raised:
+            if not re.search(match, str(raised)):
+                raise AssertionError(f"expected {error.__name__} matching {match!r}, got {raised!r}") from raised
+        else:
+            raise AssertionError(f"expected {error.__name__}, but the command was not refused")
+        _check_equal("events", [], list(_new(before, self.conn.db())))
+
+    def _own(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """An event without the key of this scenario's aggregate, which goes without saying."""
+        implied = {self.key: self.aggregate_id}
+        return {name: value for name, value in event.items() if implied.get(name, ...) != value}
+
+
+def _is_query(expected: Any) -> bool:
+    return isinstance(expected, str) or (isinstance(expected, Mapping) and "find" in expected)
+
+
+def _check_answer(db: Database, query: Any, inputs: Sequence[Any], expected: Sequence[Any]) -> None:
+    __tracebackhide__ = True
+    answer = db.q(query, *inputs)
+    if not expected:
+        if answer is None or (isinstance(answer, Rows | list) and not answer):
+            raise AssertionError(f"expected an answer to {query}, got none")
+        return
+    if isinstance(answer, Rows):
+        ordered = "order-by" in (query if isinstance(query, str) else map(str, query))
+        rows = [list(answer), list(expected[0])]
+        answer, wanted = rows if ordered else [sorted(each, key=sort_key) for each in rows]
+    else:
+        wanted = expected[0]
+    _check_equal("rows", wanted, answer)
+
+
+def _new(before: Database, after: Database) -> Iterator[dict[str, Any]]:
+    """The documents appended between two positions, in the order of the log."""
+    for batch in after.snapshot.log.tail(before.t, after.t):
+        if batch.stream:
+            yield from decode_documents(batch.body)
+
+
+def _check_equal(what: str, expected: Any, actual: Any) -> None:
+    __tracebackhide__ = True
+    if expected != actual:
+        raise AssertionError("\n".join([f"expected other {what} (- expected, + got)", *difference(expected, actual)]))
+
+
+# What a failing test shows.
+
+
+def difference(expected: Any, actual: Any) -> list[str]:
+    """Two values line by line: one line an event, a document, a row or a fact, where they are sequences.
+
+    >>> print(*difference([{"type": "made"}, {"n": 1}], [{"type": "made"}, {"n": 2}]), sep="\\n")
+      {'type': 'made'}
+    - {'n': 1}
+    ?       ^
+    <BLANKLINE>
+    + {'n': 2}
+    ?       ^
+    <BLANKLINE>
+    """
+    return [line.rstrip("\n") if line[0] != "?" else line for line in ndiff(_lines(expected), _lines(actual))]
+
+
+def compared(op: str, left: object, right: object) -> list[str] | None:
+    """How documents, rows or facts that are not equal differ; None for other values, which pytest explains."""
+    if op != "==" or not (_is_of_a_store(left) or _is_of_a_store(right)):
+        return None
+    return ["expected other values (- right, + left)", *(line.rstrip("\n") for line in difference(right, left))]
+
+
+def _is_of_a_store(value: object) -> bool:
+    if isinstance(value, Rows):
+        return True
+    return isinstance(value, list | tuple) and bool(value) and all(map(_is_fact_or_document, value))
+
+
+def _is_fact_or_document(value: object) -> bool:
+    return isinstance(value, Fact) or (isinstance(value, dict) and (ID_KEY in value or OFFSET_KEY in value))
+
+
+def _lines(value: Any) -> list[str]:
+    return list(map(_line, value)) if isinstance(value, Rows | list | tuple) else pformat(value).split("\n")
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, Fact):
+        return f"{value.e!r} {value.a} {value.v!r} tx={value.tx}{'' if value.added else ' retracted'}"
+    return repr(value)
+
+
+def add_logs(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Add the logs of a failing test's stores to its report; keep the stores, if that was asked for."""
+    folder = item.config.getoption("--tourlog-keep")
+    stores: list[Connection] = item.stash.get(STORES, [])
+    for number, conn in enumerate(stores):
+        try:
+            log = log_text(conn.db())
+            kept = None if folder is None else keep(conn.db(), Path(folder), item.nodeid, number)
+        except StorageError as error:  # a test may close its store, or damage it
+            log, kept = f"not to be read: {error}\n", None
+        report.sections.append((f"tourlog: {conn!r}", log + (f"kept as {kept}\n" if kept else "")))
+
+
+def log_text(db: Database) -> str:
+    """A store's streams with their newest documents, and the entities that transactions left, for people.
+
+    >>> conn = connect()
+    >>> report = conn.append([{"k": 1, "n": n} for n in range(2)], "k")
+    >>> report = conn.transact([{"db/id": "me", "n": 5}])
+    >>> print(log_text(conn.db()), end="")
+    position 2
+    stream k=1, next offset 2
+      0 {'k': 1, 'n': 0}
+      1 {'k': 1, 'n': 1}
+    entities
+      'me' {'n': 5}
+    """
+    lines = [f"position {db.t}"]
+    for _, stream, end in db.streams():
+        lines.append(f"stream {stream}, next offset {end}")
+        start = max(0, end - _SHOWN_DOCUMENTS)
+        if start:
+            lines.append(f"  … {start} before")
+        for each in db.snapshot.ordered(stream, start, end):
+            lines.append(f"  {each.offset} {repr(each.document)[:_SHOWN_WIDTH]}")
+    states = dict(_states(db))
+    if states:
+        lines.append("entities")
+        lines += [f"  {e} {repr(state)[:_SHOWN_WIDTH]}" for e, state in states.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _states(db: Database) -> Iterator[tuple[str, Any]]:
+    for batch in db.snapshot.log.tail(0, db.t):
+        if not batch.stream:
+            yield from ((repr(e), state) for e, state in decode(batch.body))
+
+
+def keep(db: Database, folder: Path, test: str, number: int) -> Path:
+    """Write a store to a file in the folder, named after the test; what a run before left there is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^\w.-]+", "-", test).strip("-")
+    path = folder / f"{name[-150:]}{f'-{number}' if number else ''}.tour"
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    log = SqliteLog(path, durability="normal")
+    try:
+        for t in range(1, db.t + 1):
+            with log.writing():
+                log.append(_commit(db.snapshot.log, t))
+    finally:
+        log.close()
+    return path
+
+
+def _commit(log: Log, t: int) -> Commit:
+    """A transaction of a log as it was written to it."""
+    done = log.transaction(t)
+    assert done is not None
+    batches = tuple(log.tail(t - 1, t))
+    ids = dict.fromkeys(batch.stream for batch in batches if batch.stream)
+    records = [record for record in map(log.stream_by_id, ids) if record is not None]
+    heads = tuple((record.id, log.next_offset(record.id, t - 1)) for record in records)
+    states = [state for batch in batches if not batch.stream for state in decode(batch.body)]
+    entities = tuple(_entity(log, t, e, state) for e, state in states)
+    return Commit(done, tuple(record for record in records if record.t == t), heads, batches, entities)
+
+
+def _entity(log: Log, t: int, e: Any, state: Any) -> EntityRecord:
+    place = document_place(e)
+    stream = None if place is None else log.stream_by_prefix(place[0])
+    if place is None or stream is None or stream.t > t:
+        return EntityRecord(ordered_bytes(e), t, encode(state))
+    return EntityRecord(ordered_bytes(e), t, encode(state), stream.id, place[1])
