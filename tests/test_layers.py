@@ -129,6 +129,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "integrations.eventsourcing_dcb",
         "integrations.eventsourcing_sequence",
         "log_store",
+        "projection",
     ),
     (
         "integrations.eventsourcing",

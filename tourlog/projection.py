@@ -1,0 +1,263 @@
+"""Projections: what events come to, kept as a table of facts in the same store, its position committed with it.
+
+A projection is a function of a table and an event, or a Datalog query; `update` brings its table up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from tourlog.connection import Connection, check_connection
+from tourlog.database import Database, check_database
+from tourlog.errors import ArgumentError, TransactionError, shown
+from tourlog.event_store import AGGREGATE_ID
+from tourlog.query.rows import Rows
+from tourlog.storage.overlay import OverlayLog
+from tourlog.stream import ID_KEY, SYSTEM_PREFIX
+from tourlog.values import decode, decode_documents, ordered_bytes
+
+Row = dict[str, Any]
+
+CHUNK = 1_000
+"""So many transactions of the log are taken in before the table and the position are committed."""
+_IDLE = 100
+"""So many transactions without an event of the projection are passed before that is worth a commit."""
+
+_OF, _KEY, _NAME, _VERSION, _POSITION = (f"projection/{name}" for name in ("of", "key", "name", "version", "position"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """What to keep: by `apply(table, event)`, called for each event of the streams ordered `by` these attributes, in
+    the order of the log; or by a `query` whose rows, named by its `:keys`, are the table.
+
+    In `apply`, the table maps keys to rows, dicts; a row counts as changed when it is assigned. Rows can be queried:
+    column `total` of the projection `sales` is the attribute `sales/total`, the row's key `projection/key`. Raise
+    `version` when `apply` or the query changes: the table is then made anew.
+    """
+
+    name: str
+    apply: Callable[[Table, dict[str, Any]], None] | None = None
+    by: tuple[str, ...] = (AGGREGATE_ID,)
+    query: Any = None
+    inputs: tuple[Any, ...] = ()
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if type(self.name) is not str or not self.name or self.name.startswith(SYSTEM_PREFIX):
+            raise ArgumentError(f"expected a name for the projection, got {shown(self.name)}", argument="name")
+        if (self.apply is None) == (self.query is None):
+            raise ArgumentError(f"expected either apply or query for the projection {self.name}", argument="query")
+
+    @property
+    def id(self) -> bytes:
+        """The entity that has the projection's position; the ids of its rows begin with it."""
+        return b"projection\0" + ordered_bytes(self.name) + b"\0"
+
+    def row_id(self, key: Any) -> bytes:
+        return self.id + ordered_bytes(key)
+
+    def row(self, entity: Mapping[str, Any]) -> Row:
+        """The columns of a row's entity."""
+        prefix = f"{self.name}/"
+        return {name.removeprefix(prefix): value for name, value in entity.items() if name.startswith(prefix)}
+
+
+class Table(MutableMapping[Any, Row]):
+    """A projection's table while it is being brought up to date: rows as stored, and as changed since."""
+
+    def __init__(self, db: Database, projection: Projection, *, empty: bool = False) -> None:
+        self._db, self._projection, self._empty = db, projection, empty
+        self._changed: dict[bytes, tuple[Any, Row | None]] = {}
+
+    def __getitem__(self, key: Any) -> Row:
+        row_id = self._projection.row_id(key)
+        row = self._changed[row_id][1] if row_id in self._changed else self._stored(row_id)
+        if row is None:
+            raise KeyError(key)
+        return dict(row)
+
+    def __setitem__(self, key: Any, row: Any) -> None:
+        if not isinstance(row, dict) or not row:
+            raise ArgumentError(f"expected a row as a dict of columns, got {shown(row)}", argument="row")
+        self._changed[self._projection.row_id(key)] = (key, dict(row))
+
+    def __delitem__(self, key: Any) -> None:
+        self[key]
+        self._changed[self._projection.row_id(key)] = (key, None)
+
+    def __iter__(self) -> Iterator[Any]:
+        for row_id in self._stored_ids():
+            if row_id not in self._changed:
+                yield self._db.entity(row_id)[_KEY]  # type: ignore[index]  # it is there: it has the attribute
+        yield from [key for key, row in self._changed.values() if row is not None]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def changes(self) -> list[Any]:
+        """Transaction data that leaves the rows as they are here."""
+        found: list[Any] = []
+        if self._empty:
+            kept = {row_id for row_id, (_, row) in self._changed.items() if row is not None}
+            found += [("db/retract-entity", row_id) for row_id in _row_ids(self._db, self._projection) - kept]
+        for row_id, (key, row) in self._changed.items():
+            found += _change(self._projection, row_id, key, row, self._db.entity(row_id))
+        return found
+
+    def _stored(self, row_id: bytes) -> Row | None:
+        entity = None if self._empty else self._db.entity(row_id)
+        return None if entity is None else self._projection.row(entity)
+
+    def _stored_ids(self) -> set[bytes]:
+        return set() if self._empty else _row_ids(self._db, self._projection)
+
+
+def update(conn: Connection, projection: Projection) -> int:
+    """Bring a projection's table up to date with what the store holds now; how many of its rows were changed.
+
+    Table and position are committed together, every so many transactions of the log. Not to be called in a
+    transaction that has already changed something: what it appends after that would be missed.
+
+    >>> import tourlog
+    >>> def count(table, event):
+    ...     table[event["type"]] = {"seen": table.get(event["type"], {"seen": 0})["seen"] + 1}
+    >>> counts = Projection(name="counts", apply=count)
+    >>> conn = tourlog.connect()
+    >>> made = [{"aggregate-id": "a", "type": "made"}, {"aggregate-id": "b", "type": "made"}]
+    >>> report = tourlog.event_store.save_events(conn, made)
+    >>> update(conn, counts), table(conn.db(), counts), update(conn, counts)
+    (1, {'made': {'seen': 2}}, 0)
+    >>> conn.db().q('[:find ?seen . :where [?row :projection/key "made"] [?row :counts/seen ?seen]]')
+    2
+    """
+    check_connection(conn)
+    step = _follow if projection.query is None else _answer
+    target, changed = conn.db().t, 0
+    reached = -1
+    while reached < target:
+        steps: list[tuple[int, int]] = []
+        conn.run(lambda: steps.append(step(conn, projection)))  # noqa: B023  # run at once
+        reached, count = steps[0]
+        changed += count
+    return changed
+
+
+def table(db: Database, projection: Projection) -> dict[Any, Row]:
+    """A projection's rows, as they were last brought up to date, by their keys; those of a query by the tuple of
+    their values."""
+    check_database(db)
+    return {entity[_KEY]: projection.row(entity) for entity in _entities(db, projection)}
+
+
+def rows(db: Database, projection: Projection) -> list[Row]:
+    """A projection's rows, as they were last brought up to date, in the order of their keys."""
+    check_database(db)
+    return [projection.row(entity) for entity in _entities(db, projection)]
+
+
+def position(db: Database, projection: Projection) -> int:
+    """The position of the log that a projection's table is of; 0 if there is none, or one of another version."""
+    check_database(db)
+    kept = db.entity(projection.id)
+    return kept[_POSITION] if kept is not None and kept[_VERSION] == projection.version else 0
+
+
+def _follow(conn: Connection, projection: Projection) -> tuple[int, int]:
+    """Apply the next events: the position reached, and how many rows were changed."""
+    assert projection.apply is not None
+    db = _settled(conn)
+    start, fresh = position(db, projection), _is_fresh(db, projection)
+    stop = min(start + CHUNK, db.t)
+    kept, count = Table(db, projection, empty=fresh), 0
+    for event in _events(db, projection.by, start, stop):
+        projection.apply(kept, event)
+        count += 1
+    changes = kept.changes()
+    if count or fresh or stop < db.t or stop - start >= _IDLE:
+        conn.transact([*changes, _position(projection, stop)])
+    return stop, len({change[ID_KEY] if isinstance(change, dict) else change[1] for change in changes})
+
+
+def _answer(conn: Connection, projection: Projection) -> tuple[int, int]:
+    """Make the table a query's answer: the position reached, and how many rows came and went."""
+    db = _settled(conn)
+    fresh = _is_fresh(db, projection)
+    if not fresh and _is_unchanged(db, projection):
+        return db.t, 0
+    wanted = {projection.row_id(row): row for row in _named_rows(db, projection)}
+    stored = _row_ids(db, projection)
+    changes: list[Any] = [("db/retract-entity", row_id) for row_id in stored - wanted.keys()]
+    for row_id in wanted.keys() - stored:
+        row = wanted[row_id]
+        changes += _change(projection, row_id, tuple(row.values()), row, None)
+    conn.transact([*changes, _position(projection, db.t)])
+    return db.t, len(changes)
+
+
+def _named_rows(db: Database, projection: Projection) -> list[Row]:
+    answer = db.q(projection.query, *projection.inputs)
+    if not isinstance(answer, Rows) or not all(isinstance(row, dict) for row in answer):
+        raise ArgumentError(f"expected a query with :keys for the projection {projection.name}", argument="query")
+    return list(answer)
+
+
+def _change(projection: Projection, row_id: bytes, key: Any, row: Row | None, stored: Row | None) -> list[Any]:
+    """Transaction data that leaves a row so, whatever columns it has had."""
+    if row is None:
+        return [] if stored is None else [("db/retract-entity", row_id)]
+    columns = {f"{projection.name}/{name}": value for name, value in row.items()}
+    gone = [("db/retract", row_id, name) for name in _columns(projection, stored) if name not in columns]
+    return [*gone, {ID_KEY: row_id, _OF: projection.name, _KEY: key, **columns}]
+
+
+def _columns(projection: Projection, stored: Row | None) -> list[str]:
+    """The attributes of a stored row that are columns."""
+    return [name for name in stored or {} if name.startswith(f"{projection.name}/")]
+
+
+def _position(projection: Projection, t: int) -> dict[str, Any]:
+    return {ID_KEY: projection.id, _NAME: projection.name, _VERSION: projection.version, _POSITION: t}
+
+
+def _settled(conn: Connection) -> Database:
+    db = conn.db()
+    if isinstance(db.snapshot.log, OverlayLog):
+        raise TransactionError("a projection cannot be brought up to date with a transaction that is not complete")
+    return db
+
+
+def _is_fresh(db: Database, projection: Projection) -> bool:
+    """Whether there is no table of this version."""
+    kept = db.entity(projection.id)
+    return kept is None or kept[_VERSION] != projection.version
+
+
+def _is_unchanged(db: Database, projection: Projection) -> bool:
+    """Whether nothing came after the table but the transaction that wrote it."""
+    start = position(db, projection)
+    if db.t - start > 1:
+        return False
+    return all(
+        not batch.stream and all(type(e) is bytes and e.startswith(projection.id) for e, _ in decode(batch.body))
+        for batch in db.snapshot.log.tail(start, db.t)
+    )
+
+
+def _row_ids(db: Database, projection: Projection) -> set[bytes]:
+    return {fact.e for fact in db.facts(a=_OF, v=projection.name)}
+
+
+def _entities(db: Database, projection: Projection) -> list[Row]:
+    return [db.entity(row_id) or {} for row_id in sorted(_row_ids(db, projection))]
+
+
+def _events(db: Database, by: tuple[str, ...], start: int, stop: int) -> Iterator[dict[str, Any]]:
+    """The documents of streams ordered by these attributes, in the order of the log, as they were appended."""
+    log = db.snapshot.log
+    for batch in log.tail(start, stop):
+        record = log.stream_by_id(batch.stream) if batch.stream else None
+        if record is not None and record.names == by:
+            yield from decode_documents(batch.body)
