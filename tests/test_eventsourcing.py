@@ -39,7 +39,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tourlog
-from tourlog.integrations import eventsourcing_dcb
+from tourlog.integrations import eventsourcing, eventsourcing_dcb
 from tourlog.integrations.eventsourcing import (
     Factory,
     TourlogAggregateRecorder,
@@ -264,7 +264,16 @@ def test_every_abstract_case_of_the_package_is_run() -> None:
 
 @pytest.mark.parametrize(
     "versions",
-    [[1, 2, 3, 4, 5], [0, 1, 2], [7], [3, 10, 20, 21, 50], [5, 2, 9, 1, 10], [10, 20, 15, 30, 5], []],
+    [
+        [1, 2, 3, 4, 5],
+        [0, 1, 2],
+        [7],
+        [3, 10, 20, 21, 50],
+        [0, 15, 16, 17, 18, 19, 20, 21, 22, 50],
+        [5, 2, 9, 1, 10],
+        [10, 20, 15, 30, 5],
+        [],
+    ],
     ids=str,
 )
 def test_events_between_versions_are_found_as_a_scan_finds_them(datastore: Datastore, versions: list[int]) -> None:
@@ -436,6 +445,19 @@ def test_tracking_and_what_is_written_with_it_are_one_transaction(datastore: Dat
         recorder.insert_events([stored("a", 1)], tracking=Tracking("upstream", 1))
     assert recorder.select_events("a") == []
     assert recorder.max_notification_id() is None
+
+
+def test_who_waits_for_a_position_is_woken_by_its_commit(datastore: Datastore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And does not find it by looking now and then."""
+    monkeypatch.setattr(eventsourcing, "POLL_SECONDS", 100)
+    recorder = TourlogTrackingRecorder(datastore)
+    thread = Thread(target=recorder.wait, args=("upstream", 3, 100))
+    thread.start()
+    for notification_id in range(1, 4):
+        assert thread.is_alive()
+        recorder.insert_tracking(Tracking("upstream", notification_id))
+    thread.join(50)
+    assert not thread.is_alive()
 
 
 def test_a_recorder_class_must_be_one_of_ours() -> None:

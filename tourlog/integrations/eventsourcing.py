@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from threading import Event
+from time import monotonic
 from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
 from eventsourcing.dcb.persistence import DCBInfrastructureFactory
 from eventsourcing.persistence import (
     AggregateRecorder,
@@ -30,6 +33,7 @@ from eventsourcing.persistence import (
     Subscription,
     Tracking,
     TrackingRecorder,
+    WaitInterruptedError,
 )
 from eventsourcing.utils import Environment, EnvType, resolve_topic
 
@@ -38,7 +42,7 @@ from tourlog.database import Database, TxReport
 from tourlog.errors import ConflictError
 from tourlog.integrations.eventsourcing_dcb import TourlogDCBRecorder
 from tourlog.integrations.eventsourcing_sequence import AggregateSequence, Attributes, Document, extended
-from tourlog.integrations.eventsourcing_store import Datastore, persistence_errors, pull_until_notified
+from tourlog.integrations.eventsourcing_store import POLL_SECONDS, Datastore, persistence_errors, pull_until_notified
 from tourlog.snapshot import EVERYTHING
 from tourlog.stream import Stream
 
@@ -46,6 +50,8 @@ _EVENTS = Attributes()
 _APPLICATION_SEQUENCE = b"application"
 """Bytes, which no aggregate's id can be."""
 _NOTIFICATION = "notification"
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
 _NOTIFICATIONS = Stream((_EVENTS.sequence,), (_APPLICATION_SEQUENCE,))
 
 
@@ -148,24 +154,18 @@ class TourlogApplicationRecorder(TourlogAggregateRecorder, ApplicationRecorder):
 
     def _notifications(self, first: int, end: int, topics: frozenset[str]) -> Iterator[Notification]:
         for each in self.db().snapshot.ordered(_NOTIFICATIONS, first, end):
-            originator_id, originator_version, topic, state = each.document[_NOTIFICATION]
+            originator_id, originator_version, topic, state = _unpack(each.document[_NOTIFICATION])
             if not topics or topic in topics:
                 yield Notification(
                     id=each.offset + 1,
-                    originator_id=originator_id,
+                    originator_id=UUID(bytes=originator_id) if type(originator_id) is bytes else originator_id,
                     originator_version=originator_version,
                     topic=topic,
                     state=state,
                 )
 
     def _further(self, stored_events: Sequence[StoredEvent]) -> list[Document]:
-        return [
-            {
-                _EVENTS.sequence: _APPLICATION_SEQUENCE,
-                _NOTIFICATION: (event.originator_id, event.originator_version, event.topic, event.state),
-            }
-            for event in stored_events
-        ]
+        return [{_EVENTS.sequence: _APPLICATION_SEQUENCE, _NOTIFICATION: _packed(event)} for event in stored_events]
 
 
 class TourlogSubscription(ListenNotifySubscription[TourlogApplicationRecorder]):
@@ -195,6 +195,33 @@ class TourlogTrackingRecorder(TourlogRecorder, TrackingRecorder):
         """The position recorded for an application; None if there is none."""
         return _tracked(self.db(), application_name)
 
+    def wait(
+        self,
+        application_name: str,
+        notification_id: int | None,
+        timeout: float = 1.0,
+        interrupt: Event | None = None,
+    ) -> None:
+        """Return as soon as the position has been recorded, woken by the commits of this factory's recorders; looks
+        every 50 ms for those of others. TimeoutError after `timeout` seconds, WaitInterruptedError when interrupted."""
+        deadline, committed = monotonic() + timeout, Event()
+        self.datastore.listen(committed)
+        try:
+            while True:
+                committed.clear()
+                if self.has_tracking_id(application_name, notification_id):
+                    return
+                if interrupt is not None and interrupt.is_set():
+                    raise WaitInterruptedError
+                remaining = deadline - monotonic()
+                if remaining <= 0:
+                    raise TimeoutError(
+                        f"notification {notification_id} of {application_name} was not processed in time"
+                    )
+                committed.wait(min(remaining, POLL_SECONDS))
+        finally:
+            self.datastore.unlisten(committed)
+
     @contextmanager
     def recording(self, tracking: Tracking | None) -> Iterator[Connection]:
         """A transaction that records a position together with whatever the block writes through the connection
@@ -216,7 +243,14 @@ class TourlogProcessRecorder(TourlogTrackingRecorder, TourlogApplicationRecorder
             return self._append(stored_events)
 
 
-AnyTrackingRecorder = TypeVar("AnyTrackingRecorder", bound=TourlogTrackingRecorder)
+def _packed(event: StoredEvent) -> bytes:
+    """An event as bytes: its facts are those of the aggregate's sequence, and are not to be found twice."""
+    originator_id = event.originator_id
+    key = originator_id.bytes if isinstance(originator_id, UUID) else originator_id
+    return _pack((key, event.originator_version, event.topic, event.state))
+
+
+_Recorder = TypeVar("_Recorder", bound=TourlogRecorder)
 
 
 class Factory(InfrastructureFactory[TourlogTrackingRecorder], DCBInfrastructureFactory[TourlogTrackingRecorder]):
@@ -270,9 +304,6 @@ class Factory(InfrastructureFactory[TourlogTrackingRecorder], DCBInfrastructureF
         if not issubclass(recorder_class, default):
             raise TypeError(f"expected a subclass of {default.__name__} in {variable}, got {topic}")
         return recorder_class(self.datastore)
-
-
-_Recorder = TypeVar("_Recorder", bound=TourlogRecorder)
 
 
 def _track(connection: Connection, tracking: Tracking) -> None:

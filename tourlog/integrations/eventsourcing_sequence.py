@@ -22,6 +22,9 @@ from tourlog.stream import Stream
 
 Document = dict[str, Any]
 
+_NEAR = 4
+"""So many documents more are read at once where that may save a search, which reads them one by one."""
+
 
 @dataclass(frozen=True)
 class Attributes:
@@ -134,9 +137,15 @@ class AggregateSequence:
         return list(islice((each for each in documents if after < self._version(each) <= upto), limit))
 
     def _last(self, after: int, upto: int, limit: int) -> list[Document]:
-        """The last documents of these versions."""
-        stop = self.length if upto >= EVERYTHING else self._count_up_to(upto)
-        return [each for each in self._read(max(0, stop - limit), stop) if self._version(each) > after]
+        """The last documents of these versions: from a little before where they end if there are no gaps, or else
+        from where a search finds that they end."""
+        stop = min(self.length, upto + 1)
+        start = max(0, stop - limit - (_NEAR if upto < EVERYTHING else 0))
+        found = [each for each in self._read(start, stop) if self._version(each) <= upto]
+        if start and len(found) < limit:
+            stop = self._count_up_to(upto)
+            found = list(self._read(max(0, stop - limit), stop))
+        return [each for each in found[max(0, len(found) - limit) :] if self._version(each) > after]
 
     def _count_up_to(self, version: int) -> int:
         """How many documents have this version or a lower one: by bisection, first where it is without gaps."""
