@@ -460,6 +460,13 @@ def test_who_waits_for_a_position_is_woken_by_its_commit(datastore: Datastore, m
     assert not thread.is_alive()
 
 
+def test_a_file_that_is_no_store_is_the_library_s_error(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("no store " * 100, encoding="utf-8")
+    with pytest.raises(OperationalError, match=r"notes\.txt"):
+        Factory({"TOURLOG_PATH": str(path)})
+
+
 def test_a_recorder_class_must_be_one_of_ours() -> None:
     with Factory({"APPLICATION_RECORDER_TOPIC": "eventsourcing.popo:POPOApplicationRecorder"}) as factory:
         with pytest.raises(TypeError, match=r"expected a subclass of TourlogApplicationRecorder in APPLICATION_REC"):
@@ -494,6 +501,7 @@ def test_decisions_are_found_as_the_library_s_own_recorder_finds_them(
     ours, theirs = TourlogDCBRecorder(Datastore(None)), InMemoryDCBRecorder()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eventsourcing_dcb, "_FEW", 2)
+        patch.setattr(eventsourcing_dcb, "_NEAR", 1)
         for events, items in appends:
             condition = DCBAppendCondition(DCBQuery(items), after=after)
             outcomes = [outcome(recorder, events, condition) for recorder in (ours, theirs)]

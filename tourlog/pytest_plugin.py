@@ -223,19 +223,17 @@ def difference(expected: Any, actual: Any) -> list[str]:
       {'type': 'made'}
     - {'n': 1}
     ?       ^
-    <BLANKLINE>
     + {'n': 2}
     ?       ^
-    <BLANKLINE>
     """
-    return [line.rstrip("\n") if line[0] != "?" else line for line in ndiff(_lines(expected), _lines(actual))]
+    return [line.rstrip("\n") for line in ndiff(_lines(expected), _lines(actual))]
 
 
 def compared(op: str, left: object, right: object) -> list[str] | None:
     """How documents, rows or facts that are not equal differ; None for other values, which pytest explains."""
     if op != "==" or not (_is_of_a_store(left) or _is_of_a_store(right)):
         return None
-    return ["expected other values (- right, + left)", *(line.rstrip("\n") for line in difference(right, left))]
+    return ["expected other values (- right, + left)", *difference(right, left)]
 
 
 def _is_of_a_store(value: object) -> bool:

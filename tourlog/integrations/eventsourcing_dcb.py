@@ -5,6 +5,7 @@ and tags through the facts they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 
 from eventsourcing.dcb.api import (
     DCBAppendCondition,
@@ -32,8 +33,9 @@ _SEQUENCE, _TYPE, _TAGS, _DATA = "decision/sequence", "decision/type", "decision
 _DECISIONS = Stream((_SEQUENCE,), ("dcb",))
 
 _FEW = 100
-"""Up to so many documents of the stream are read and looked at rather than found through the facts, and up to so
-many between two wanted ones are read over rather than around: a batch holds as many."""
+"""Up to so many documents of the stream are read and looked at rather than found through the facts."""
+_NEAR = 20
+"""Up to so many documents between two wanted ones are read over rather than around."""
 
 
 class TourlogDCBRecorder(DCBRecorder):
@@ -50,9 +52,8 @@ class TourlogDCBRecorder(DCBRecorder):
         with persistence_errors():
             snapshot = self.datastore.connection.db().snapshot
             end = snapshot.next_offset(_DECISIONS)
-            offsets = _matching(snapshot, query or DCBQuery(), after or 0, end)
-            wanted = offsets if limit is None else offsets[:limit]
-            decisions = [_decision(each) for each in _ordered(snapshot, wanted)]
+            found = _matching(snapshot, query or DCBQuery(), after or 0, end)
+            decisions = [_decision(each) for each in islice(found, limit)]
         newest = end if limit is None else decisions[-1].position if decisions else 0
         return TourlogReadResponse(iter(decisions), newest or None)
 
@@ -108,19 +109,21 @@ class TourlogDCBSubscription(DCBListenNotifySubscription[TourlogDCBRecorder]):
 
 def _check_condition(snapshot: Snapshot, condition: DCBAppendCondition) -> None:
     end = snapshot.next_offset(_DECISIONS)
-    found = _matching(snapshot, condition.fail_if_events_match, condition.after or 0, end)
-    if found:
-        raise IntegrityError(f"the decision at position {found[0] + 1} matches {condition}")
+    found = next(_matching(snapshot, condition.fail_if_events_match, condition.after or 0, end), None)
+    if found is not None:
+        raise IntegrityError(f"the decision at position {found.offset + 1} matches {condition}")
 
 
-def _matching(snapshot: Snapshot, query: DCBQuery, start: int, end: int) -> Sequence[int]:
-    """The offsets start … end - 1 whose decisions match any item of a query, in order."""
-    span = range(start, max(start, end))
+def _matching(snapshot: Snapshot, query: DCBQuery, start: int, end: int) -> Iterator[Ordered]:
+    """The decisions at the offsets start … end - 1 that match any item of a query, in order."""
     if not query.items:
-        return span
-    if len(span) <= _FEW:
-        return [each.offset for each in snapshot.ordered(_DECISIONS, start, end) if _matches(query, each)]
-    return sorted(set().union(*(_found(snapshot, item, span) for item in query.items)))
+        return snapshot.ordered(_DECISIONS, start, end)
+    if end - start <= _FEW or not all(item.tags or item.types for item in query.items):
+        candidates = snapshot.ordered(_DECISIONS, start, end)
+    else:
+        found = (_found(snapshot, item, range(start, end)) for item in query.items)
+        candidates = _ordered(snapshot, sorted(set().union(*found)))
+    return (each for each in candidates if _matches(query, each))
 
 
 def _matches(query: DCBQuery, each: Ordered) -> bool:
@@ -129,10 +132,10 @@ def _matches(query: DCBQuery, each: Ordered) -> bool:
 
 
 def _found(snapshot: Snapshot, item: DCBQueryItem, span: range) -> set[int]:
-    """The offsets whose decisions match one item."""
-    tagged = [_offsets(snapshot, _TAGS, (tag,), span) for tag in item.tags]
-    typed = [_offsets(snapshot, _TYPE, item.types, span)] if item.types else []
-    return set.intersection(*tagged, *typed) if item.tags or item.types else set(span)
+    """The offsets among which those of an item's decisions are: by its tags, for types are shared by many."""
+    if item.tags:
+        return set.intersection(*(_offsets(snapshot, _TAGS, (tag,), span) for tag in item.tags))
+    return _offsets(snapshot, _TYPE, item.types, span)
 
 
 def _offsets(snapshot: Snapshot, attribute: str, values: Iterable[str], span: range) -> set[int]:
@@ -141,26 +144,15 @@ def _offsets(snapshot: Snapshot, attribute: str, values: Iterable[str], span: ra
 
 
 def _ordered(snapshot: Snapshot, offsets: Sequence[int]) -> Iterator[Ordered]:
-    """The documents at these offsets, near ones read together."""
-    wanted = offsets if isinstance(offsets, range) else frozenset(offsets)
+    """The documents at these ascending offsets, and some between them: near ones are read together."""
     for start, stop in _spans(offsets):
-        yield from (each for each in snapshot.ordered(_DECISIONS, start, stop) if each.offset in wanted)
+        yield from snapshot.ordered(_DECISIONS, start, stop)
 
 
 def _spans(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Ranges that cover ascending offsets, without gaps of more than a few."""
-    if isinstance(offsets, range):
-        yield offsets.start, offsets.stop
-        return
-    start = previous = None
-    for offset in offsets:
-        if start is None or previous is None or offset - previous > _FEW:
-            if start is not None and previous is not None:
-                yield start, previous + 1
-            start = offset
-        previous = offset
-    if start is not None and previous is not None:
-        yield start, previous + 1
+    breaks = [0, *(n for n, (a, b) in enumerate(pairwise(offsets), 1) if b - a > _NEAR), len(offsets)]
+    return ((offsets[first], offsets[end - 1] + 1) for first, end in pairwise(breaks) if first < end)
 
 
 def _decision(each: Ordered) -> DCBSequencedEvent:
