@@ -159,17 +159,17 @@ def _handle(
     conn: Connection, decider: Decider[State, Command], aggregate_id: Any, command: Command, attempts: int
 ) -> Handled[State]:
     aggregate = load(conn.db(), decider, aggregate_id)
-    for attempt in range(attempts):
+    while True:
         events = [{decider.key: aggregate_id, **event} for event in decider.decide(aggregate.state, command)]
         if not events:
             return Handled(aggregate.state, [], None)
         try:
             return _commit(conn, decider, aggregate, events)
-        except ConflictError as conflict:
-            if attempt == attempts - 1 or getattr(conflict, "stream", None) != Stream((decider.key,), (aggregate_id,)):
+        except ConflictError:
+            attempts -= 1
+            if attempts == 0:
                 raise
             aggregate = _forward(conn.db(), decider, aggregate_id, aggregate)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _forward(
