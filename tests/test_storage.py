@@ -1009,11 +1009,11 @@ def test_a_store_that_lost_its_salt_or_tables_is_an_error_of_the_storage(path: P
 def test_a_tail_over_lost_batches_is_an_error_and_not_endless(path: Path) -> None:
     make_store(path)
     raw = sqlite3.connect(path)
-    raw.execute("DELETE FROM batch WHERE seq > 3")
+    raw.execute("DELETE FROM batch WHERE place % 5 = 0")
     raw.commit()
     raw.close()
     log = open_log(path)
-    with pytest.raises(StorageError, match="expected batches up to"):
+    with pytest.raises(StorageError, match="expected documents at place"):
         list(log.tail(0, 7))
     log.close()
 

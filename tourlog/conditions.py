@@ -23,6 +23,11 @@ def check_conditions(draft: Draft, unless: Any, only_if: Any) -> None:
         raise ConditionError("`only_if` has no answer, so nothing is appended", condition=only_if)
 
 
+def calls_out(condition: Any) -> bool:
+    """Whether judging a condition may call a function of the user's, given among its inputs."""
+    return isinstance(condition, tuple) and any(map(callable, condition))
+
+
 def _has_answer(snapshot: Snapshot, condition: Any) -> bool:
     """Whether a query has an answer: a row, however `:find` would have it shown, be it that of a None."""
     if condition == ():

@@ -12,17 +12,17 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from tourlog.conditions import check_conditions, check_expected
+from tourlog.conditions import calls_out, check_conditions, check_expected
 from tourlog.database import Database, TxReport
 from tourlog.documents import check_names, group_documents, listed
 from tourlog.draft import Draft, Savepoint, facts_between
 from tourlog.errors import ArgumentError, TransactionError, shown
-from tourlog.fact_index import FactIndex
+from tourlog.fact_index import FactIndex, ForkedIndex
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
 from tourlog.storage.log import Log
 from tourlog.stream import Stream
-from tourlog.transaction import apply, operations
+from tourlog.transaction import Call, apply, operations
 from tourlog.values import plain
 
 DURABILITIES = ("full", "normal")
@@ -117,7 +117,8 @@ class Connection:
         is written and the report is that transaction's.
         """
         given = operations(tx_data)
-        return self._write(lambda draft: apply(draft, given, Database), tx_id)
+        alone = any(isinstance(operation, Call) for operation in given)
+        return self._write(lambda draft: apply(draft, given, Database), tx_id, alone=alone)
 
     def append(
         self,
@@ -145,7 +146,7 @@ class Connection:
             for stream, group in grouped:
                 draft.extend(draft.tail(stream), list(map(plain, group)) if later else group)
 
-        return self._write(change, tx_id)
+        return self._write(change, tx_id, alone=calls_out(unless) or calls_out(only_if))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -159,7 +160,7 @@ class Connection:
             with self._inside(block):
                 yield self
             return
-        with self._log.writing(), self._opened(None):
+        with self._log.writing(alone=True), self._opened(None):
             yield self
 
     def run(self, work: Callable[[], object], *, tx_id: str | UUID | None = None) -> TxReport:
@@ -179,13 +180,22 @@ class Connection:
             with self._inside(block):
                 work()
             return _report_inside(block.draft, savepoint, before)
-        with self._log.writing():
+        with self._log.writing(alone=True):
             known = self._known(name)
             if known is not None:
                 return known
             with self._opened(name) as opened:
                 work()
         return self._report(opened.draft, opened.written)
+
+    def compact(self) -> int:
+        """Join the small batches that many small transactions left into full ones, which read faster and take less
+        room; how many batches there are fewer. Positions, offsets, transactions and what readers see stay as they
+        are. Other writers get their turn in between; compacting again does nothing.
+        """
+        if self._block is not None:
+            raise ArgumentError("a store is compacted outside of a transaction() block")
+        return self._log.compact()
 
     # Inside.
 
@@ -227,17 +237,26 @@ class Connection:
     def _at(self, t: int) -> Snapshot:
         return Snapshot(self._log, self._index, t)
 
-    def _write(self, change: Callable[[Draft], None], tx_id: str | UUID | None) -> TxReport:
+    def _base(self) -> Snapshot:
+        """What the calling thread, which holds the writer's place, writes on. It may hold transactions whose commit
+        is still to come, and might fail: their facts do not go into the index that all share."""
+        t, settled = self._log.head().t, self._log.settled()
+        index = self._index if t == settled else ForkedIndex(self._index, settled, self._log)
+        return Snapshot(self._log, index, t)
+
+    def _write(self, change: Callable[[Draft], None], tx_id: str | UUID | None, *, alone: bool = False) -> TxReport:
+        """Change the newest database. `alone` shares no commit with other threads: they would have to wait for code
+        of the user's, and it perhaps for them."""
         block = self._block
         if block is not None:
             _refuse_id_inside(tx_id)
             return _write_inside(block.draft, change)
         name = _tx_id(tx_id)
-        with self._log.writing():
+        with self._log.writing(alone=alone):
             known = self._known(name)
             if known is not None:
                 return known
-            draft = Draft(self._newest())
+            draft = Draft(self._base())
             change(draft)
             written = self._append(draft, name)
         return self._report(draft, written)
@@ -256,8 +275,9 @@ class Connection:
 
     def _report(self, draft: Draft, written: bool) -> TxReport:
         """What a draft did, once committed; nothing at all if there was nothing to write."""
-        after = self._at(draft.t) if written else draft.base
-        return _report_between(draft.base, after, draft.offsets(), draft.base.t)
+        before = self._at(draft.base.t)
+        after = self._at(draft.t) if written else before
+        return _report_between(before, after, draft.offsets(), before.t)
 
     def _report_of(self, t: int) -> TxReport:
         """The report of an earlier transaction."""

@@ -79,3 +79,9 @@ class BudgetError(TourlogError):
 
 class StorageError(TourlogError):
     """A store cannot be opened, read or written; `path` names the file."""
+
+
+class UnknownOutcomeError(StorageError):
+    """The disk failed at a commit, so that nobody knows whether it was made: neither success nor failure. The store
+    goes on without it, but may have it when it is opened after a crash. The same transaction again, with the same
+    `tx_id`, settles it: it is stored once, and reported."""

@@ -40,27 +40,40 @@ class Lifetime:
 class WriterPlace:
     """The one place of a writer among the threads of a process."""
 
-    __slots__ = ("_lock", "_thread")
+    __slots__ = ("_lock", "_thread", "_waiting")
 
     def __init__(self) -> None:
         self._lock, self._thread = Lock(), 0
+        self._waiting: set[object] = set()
 
     @property
     def is_mine(self) -> bool:
         """Whether the calling thread holds the place."""
         return self._thread == get_ident()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether other threads wait for the place."""
+        return bool(self._waiting)
+
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Wait for the place and hold it; `StorageError`, and no deadlock, when this thread already does."""
         if self.is_mine:
             raise StorageError("expected one writing at a time, got another inside it", path=None)
-        with self._lock:
-            self._thread = get_ident()
-            try:
-                yield
-            finally:
-                self._thread = 0
+        waiter = object()
+        self._waiting.add(waiter)
+        try:
+            # No interrupt comes between a lock taken by `with` and the block, as one could after `acquire`.
+            with self._lock:
+                self._waiting.discard(waiter)
+                self._thread = get_ident()
+                try:
+                    yield
+                finally:
+                    self._thread = 0
+        finally:
+            self._waiting.discard(waiter)
 
 
 def check_commit(log: Log, commit: Commit) -> None:
@@ -88,9 +101,12 @@ def check_commit(log: Log, commit: Commit) -> None:
 
 
 def _check_batches(log: Log, commit: Commit, ends: dict[int, int], next_stream: int) -> None:
+    states = 0
     for batch in commit.batches:
         _expect(log, "transaction of a batch", commit.transaction.t, batch.t)
         if batch.stream == 0:
+            _expect(log, "number of a state", states, batch.first)
+            states += batch.count
             continue
         if not 0 < batch.stream < next_stream or batch.count < 1:
             _expect(log, "batch", "documents of a stream", f"{batch.count} of stream {batch.stream}")

@@ -39,13 +39,16 @@ class StreamRecord:
 class Batch:
     """One row of the log. In a stream (`stream` > 0): documents `first` … `first + count - 1`, encoded by
     `values.encode_documents` without the ids and offsets, which follow from their place. `stream` 0 holds
-    entity states: `values.encode` of a list of `[e, state]`, the state None for a retracted entity."""
+    entity states: `values.encode` of a list of `[e, state]`, the state None for a retracted entity; `first` counts
+    the states of the transaction. Compacted documents of several transactions have `spans`, how many of which in
+    order, as `(t, count)`; `t` is the newest."""
 
     t: int
     stream: int
     first: int
     count: int
     body: bytes
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,11 @@ class Log(Protocol):
     salt: bytes
 
     def head(self) -> Transaction:
-        """The newest transaction, `Transaction(0, 0)` for an empty log."""
+        """The newest transaction, `Transaction(0, 0)` for an empty log. Inside `writing` it may be one that others
+        wait for, who share this commit."""
+
+    def settled(self) -> int:
+        """The newest position that is committed: the head's, but inside a `writing` that shares a commit."""
 
     def transaction(self, t: int) -> Transaction | None: ...
     def transaction_by_id(self, tx_id: str) -> Transaction | None: ...
@@ -98,13 +105,14 @@ class Log(Protocol):
 
     def next_offset(self, stream: int, t: int) -> int: ...
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
-        """The batches that hold any offset in start … stop - 1, in order, as of `t`."""
+        """The batches that hold any offset in start … stop - 1, in order, as of `t`; they do not overlap."""
 
     def rows(self, t: int) -> int:
-        """How many batches the log has as of `t`: a measure of its size that costs nothing to ask for."""
+        """How many batches were written up to `t`: a measure of its size that costs nothing to ask for."""
 
     def tail(self, after: int, upto: int) -> Iterator[Batch]:
-        """The batches of transactions after + 1 … upto, in the order they were written."""
+        """The batches of transactions after + 1 … upto, in the order they were written, compacted or not; each of
+        one transaction."""
 
     def entity(self, key: bytes, t: int) -> EntityRecord | None:
         """The newest record of an entity at or before `t`; None when no transaction changed it by its id."""
@@ -113,11 +121,16 @@ class Log(Protocol):
         """The newest records of those ordered documents in start … stop - 1 that were changed after being
         appended, by offset."""
 
-    def writing(self) -> AbstractContextManager[None]:
+    def writing(self, *, alone: bool = False) -> AbstractContextManager[None]:
         """Hold the one writer's place: other writers (threads, processes) wait, readers do not. Leaving commits
-        what was appended; an exception undoes it."""
+        what was appended; an exception undoes it. Threads that wait for the place may share one commit: each leaves
+        once it is done, and fails if it fails. `alone` shares none, for whoever may hold the place for long."""
 
     def append(self, commit: Commit) -> None:
         """Write a prepared transaction, inside `writing`; at most one a `writing`."""
+
+    def compact(self) -> int:
+        """Join small batches that follow each other in their streams, in short transactions of their own, unseen by
+        readers; how many batches there are fewer."""
 
     def close(self) -> None: ...

@@ -49,6 +49,9 @@ class MemoryLog:
         self._lifetime.check()
         return self._head
 
+    def settled(self) -> int:
+        return self.head().t
+
     def transaction(self, t: int) -> Transaction | None:
         return self._transactions[t - 1] if 0 < t <= self.head().t else None
 
@@ -116,7 +119,7 @@ class MemoryLog:
         return {offset: record for offset, record in found if record is not None}
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, alone: bool = False) -> Iterator[None]:  # noqa: ARG002  # no commit takes long enough to share
         self._lifetime.check()
         with self._place.taken():
             self._lifetime.check()
@@ -132,6 +135,10 @@ class MemoryLog:
         check_commit(self, commit)
         self._check_unique(commit)
         self._pending = commit
+
+    def compact(self) -> int:
+        self._lifetime.check()
+        return 0  # batches take no more room and time than what they hold
 
     def close(self) -> None:
         if self._lifetime.closed or self._lifetime.forked:

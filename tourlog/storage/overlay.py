@@ -110,6 +110,9 @@ class OverlayLog:
     def head(self) -> Transaction:
         return self._layers[-1].transactions[self._t]
 
+    def settled(self) -> int:
+        return self._t
+
     def transaction(self, t: int) -> Transaction | None:
         if t <= self.base_t:
             return self.base.transaction(t)
@@ -201,10 +204,13 @@ class OverlayLog:
                     found[record.offset] = record
         return found
 
-    def writing(self) -> AbstractContextManager[None]:
+    def writing(self, *, alone: bool = False) -> AbstractContextManager[None]:  # noqa: ARG002  # the interface of a log
         raise StorageError("a speculative database cannot be written to", path=self.path)
 
     def append(self, commit: Commit) -> None:  # noqa: ARG002  # the interface of a log
+        raise StorageError("a speculative database cannot be written to", path=self.path)
+
+    def compact(self) -> int:
         raise StorageError("a speculative database cannot be written to", path=self.path)
 
     def close(self) -> None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import atexit
 import os
 import struct
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from tourlog.errors import ArgumentError, StorageError
-from tourlog.storage.common import Lifetime, WriterPlace
+from tourlog.storage.common import Lifetime
+from tourlog.storage.writer import Writer
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = int.from_bytes(b"tour", "big")
 VERSION = 1
+
+OFFSET_BITS = 35
+"""How many of a place's bits are the offset; the others are the stream."""
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _IDLE_READERS = 8
@@ -38,9 +42,12 @@ CREATE TABLE store (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT R
 CREATE TABLE tx (
     t INTEGER PRIMARY KEY,
     instant INTEGER NOT NULL,
-    tx_id BLOB UNIQUE,
-    last INTEGER NOT NULL
+    tx_id BLOB,
+    batches INTEGER NOT NULL,
+    amended INTEGER NOT NULL,
+    places BLOB NOT NULL
 ) STRICT;
+CREATE UNIQUE INDEX tx_by_id ON tx (tx_id) WHERE tx_id IS NOT NULL;
 CREATE TABLE stream (
     id INTEGER PRIMARY KEY,
     names BLOB NOT NULL,
@@ -51,14 +58,12 @@ CREATE TABLE stream (
     t INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE batch (
-    seq INTEGER PRIMARY KEY,
+    place INTEGER PRIMARY KEY,
     t INTEGER NOT NULL,
-    stream INTEGER NOT NULL,
-    first INTEGER NOT NULL,
     count INTEGER NOT NULL,
+    spans BLOB,
     body BLOB NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX batch_in_stream ON batch (stream, first) WHERE stream > 0;
 CREATE TABLE entity (
     key BLOB NOT NULL,
     t INTEGER NOT NULL,
@@ -69,8 +74,11 @@ CREATE TABLE entity (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX entity_in_stream ON entity (stream, "offset", t) WHERE stream IS NOT NULL;
 """
-"""`tx.last` is the last batch written up to that transaction, so that a tail is one range of `batch.seq`.
-Texts are blobs because strings may hold lone surrogates."""
+"""A batch's place is its stream and its first document in one number, so that a stream's documents stand together
+and appending touches one page of `batch` and one of `tx`. `tx.places` are the places and counts of the batches a
+transaction wrote, in order: compaction joins batches but leaves what was written when. `tx.batches` and
+`tx.amended` count the batches, and the changes of ordered documents, up to that transaction. Texts are blobs because
+strings may hold lone surrogates."""
 
 _REASONS = {
     "BusyError": "is locked by another program",
@@ -96,9 +104,8 @@ class StoreFile:
             raise ArgumentError(message, durability=durability)
         self._driver = _driver()
         self._durability, self._patience = durability, patience
-        self._place = WriterPlace()
         self._idle: list[Connection] = []
-        self._writer: Connection | None = None
+        self._writer: Writer | None = None
         self._made_side_files = False
         self._path = _absolute(path)
         self.path = str(self._path)
@@ -108,7 +115,13 @@ class StoreFile:
             self._check_header()
             self._made_side_files = read_only and not _side_file(self._path).exists()
             if not read_only:
-                self._writer = self._open_writer()
+                self._writer = Writer(
+                    self._open_writer(),
+                    self.lifetime,
+                    driver_error=self._driver.Error,
+                    failure=self._failure,
+                    shares=durability == "full",
+                )
             self._idle.append(self._open_reader())
         except (self._driver.Error, OSError) as error:
             self.close()
@@ -119,8 +132,20 @@ class StoreFile:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection of the caller's own for one short read."""
+        """A connection of the caller's own for one short read: the writer's, where it sees more."""
         self.lifetime.check()
+        if not self.sees_more:
+            with self.committed() as connection:
+                yield connection
+            return
+        try:
+            yield self.writer().connection
+        except self._driver.Error as error:
+            raise self._failure(error) from error
+
+    @contextmanager
+    def committed(self) -> Iterator[Connection]:
+        """A connection that sees what is committed only, for one short read."""
         try:
             connection = self._idle_reader() or self._open_reader()
             try:
@@ -130,47 +155,33 @@ class StoreFile:
         except self._driver.Error as error:
             raise self._failure(error) from error
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One transaction on the writing connection: committed at the end, undone by an exception."""
+    @property
+    def sees_more(self) -> bool:
+        """Whether the calling thread writes on top of transactions that are not committed yet."""
+        return self._writer is not None and self._writer.sees_more
+
+    def held_writer(self) -> Writer | None:
+        """The writer if the calling thread is inside `writing`."""
         self.lifetime.check()
-        writer = self._writer
-        if writer is None:
+        return self._writer if self._writer is not None and self._writer.place.is_mine else None
+
+    def writer(self) -> Writer:
+        """Who hands out the writing connection; `StorageError` for a store that is open for reading only."""
+        self.lifetime.check()
+        if self._writer is None:
             self._refuse("a writable store", "one opened read-only")
-        with self._place.taken():
-            self.lifetime.check()
-            try:
-                self._execute(writer, "BEGIN IMMEDIATE")
-                yield
-                self.lifetime.check()
-                if writer.in_transaction:  # a write that failed has undone it
-                    self._execute(writer, "COMMIT")
-            finally:
-                if writer.in_transaction and not self.lifetime.forked:
-                    self._execute(writer, "ROLLBACK")
+        return self._writer
 
-    def check_writing(self) -> None:
-        """Raise `StorageError` unless the calling thread is inside `writing`."""
-        self.lifetime.check()
-        if not self._place.is_mine:
+    def writing(self, *, alone: bool = False) -> AbstractContextManager[None]:
+        """One transaction on the writing connection: committed at the end, undone by an exception."""
+        return self.writer().writing(alone=alone)
+
+    def check_writing(self) -> Writer:
+        """The writer; `StorageError` unless the calling thread is inside `writing`."""
+        writer = self.writer()
+        if not writer.place.is_mine:
             self._refuse("a write inside writing()", "one outside")
-
-    def write(self, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> None:
-        """Execute statements, each for every row of its own, inside `writing`. An error undoes all of that
-        writing at once: SQLite itself does for some, and what it leaves of a commit must not be committed."""
-        self.check_writing()
-        writer = self._writer
-        if writer is None or not writer.in_transaction:
-            self._refuse("a write inside writing()", "one after a write that failed")
-        try:
-            for sql, rows in statements:
-                writer.executemany(sql, rows)
-        except BaseException as error:
-            if writer.in_transaction:
-                self._execute(writer, "ROLLBACK")
-            if isinstance(error, self._driver.Error):
-                raise self._failure(error) from error
-            raise
+        return writer
 
     def close(self) -> None:
         """Wait for the writer, then let go of the file; readers end with the call they are in."""
@@ -178,7 +189,7 @@ class StoreFile:
             # A forked process must not touch the connections: they are the other process's.
             self.lifetime.closed = True
             return
-        with self._place.taken():
+        with self._writer.place.taken() if self._writer is not None else nullcontext():
             self.lifetime.closed = True
             self._close_idle()
             if self._writer is not None:
@@ -203,12 +214,6 @@ class StoreFile:
     def _close_idle(self) -> None:
         while (connection := self._idle_reader()) is not None:
             connection.close()
-
-    def _execute(self, connection: Connection, sql: str) -> None:
-        try:
-            connection.execute(sql)
-        except self._driver.Error as error:
-            raise self._failure(error) from error
 
     def _check_place(self, read_only: bool) -> None:
         exists = self._path.exists()

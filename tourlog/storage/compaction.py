@@ -1,0 +1,100 @@
+"""Small batches of a stream joined into full ones, in short transactions; positions and offsets stay as they are.
+
+What was written when is in `tx`, which is left alone: readers find a document in whatever batch holds its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tourlog.storage.batches import joined, packed_spans, unpacked_spans
+from tourlog.storage.log import Batch
+from tourlog.storage.sqlite_file import OFFSET_BITS, StoreFile
+
+if TYPE_CHECKING:
+    from apsw import Connection
+
+FULL_DOCUMENTS = 100
+FULL_BYTES = 1 << 18
+_MOST_JOINED = 2_000
+_LOOKED_AT = 20_000
+"""So many batches at most are joined in one transaction, and looked at in one read."""
+
+_SIZES = f"""SELECT place, count, length(body) FROM batch WHERE place > ? AND place >= {1 << OFFSET_BITS}
+    ORDER BY place LIMIT {_LOOKED_AT}"""
+_BATCHES = "SELECT place, t, count, spans, body FROM batch WHERE place >= ? AND place <= ? ORDER BY place"
+
+Size = tuple[int, int, int]
+"""A batch's place, its documents and its bytes."""
+
+
+def compact(file: StoreFile) -> int:
+    """Join what can be joined; how many batches there are fewer. A store that was compacted stays as it is."""
+    fewer, before = 0, -1
+    while True:
+        with file.reading() as connection:
+            sizes: list[Size] = _rows(connection, _SIZES, (before,))
+        runs = list(_runs(sizes))
+        if len(sizes) == _LOOKED_AT and len(runs) > 1:
+            runs.pop()  # it may go on
+        for part in _parts([run for run in runs if len(run) > 1]):
+            fewer += _join(file, part)
+        if len(sizes) < _LOOKED_AT:
+            return fewer
+        before = runs[-1][-1][0]
+
+
+def _runs(sizes: Sequence[Size]) -> Iterator[list[Size]]:
+    """The batches in order, those together that make one: as many as fit, from the first on."""
+    run: list[Size] = []
+    documents = size = 0
+    for each in sizes:
+        place, count, length = each
+        follows = run and place == run[-1][0] + run[-1][1] and place >> OFFSET_BITS == run[0][0] >> OFFSET_BITS
+        if not follows or documents + count > FULL_DOCUMENTS or size + length > FULL_BYTES:
+            if run:
+                yield run
+            run, documents, size = [], 0, 0
+        run.append(each)
+        documents, size = documents + count, size + length
+    if run:
+        yield run
+
+
+def _parts(runs: Sequence[list[Size]]) -> Iterator[list[list[Size]]]:
+    """Runs by the transaction that joins them."""
+    part: list[list[Size]] = []
+    number = 0
+    for run in runs:
+        if part and number + len(run) > _MOST_JOINED:
+            yield part
+            part, number = [], 0
+        part.append(run)
+        number += len(run)
+    if part:
+        yield part
+
+
+def _join(file: StoreFile, runs: Sequence[list[Size]]) -> int:
+    """Put one batch in the place of each run; another process may have done so, and then the run is gone."""
+    fewer = 0
+    with file.writing(alone=True):
+        removed: list[tuple[int]] = []
+        added: list[tuple[int, int, int, bytes | None, bytes]] = []
+        for run in runs:
+            with file.reading() as connection:
+                rows = _rows(connection, _BATCHES, (run[0][0], run[-1][0]))
+            if [(place, count, len(body)) for place, _, count, _, body in rows] == run:
+                batch = joined([Batch(t, 0, place, n, body, unpacked_spans(s)) for place, t, n, s, body in rows])
+                removed += [(place,) for place, *_ in rows]
+                added.append((batch.first, batch.t, batch.count, packed_spans(batch.spans), batch.body))
+                fewer += len(rows) - 1
+        file.writer().write(
+            (("DELETE FROM batch WHERE place = ?", removed), ("INSERT INTO batch VALUES (?, ?, ?, ?, ?)", added))
+        )
+    return fewer
+
+
+def _rows(connection: Connection, sql: str, bindings: tuple[Any, ...]) -> list[Any]:
+    return connection.execute(sql, bindings).fetchall()
