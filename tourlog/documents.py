@@ -7,24 +7,70 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from tourlog.errors import ArgumentError, DocumentError, shown
 from tourlog.stream import OFFSET_KEY, SYSTEM_PREFIX, Stream
-from tourlog.values import check, identity, plain
+from tourlog.values import LEAVES, check, identity, plain
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
+_DICTS, _STRINGS, _SIMPLE = frozenset({dict}), frozenset({str}), frozenset({str, int})
 
 
 def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, list[dict[str, Any]]]]:
     """Checked documents by stream, streams in order of first appearance."""
+    check_names(names)
+    given = listed(documents)
+    if _are_plain(given):
+        values = _simple_key_values(given, names)
+        if values is not None:
+            return _grouped_by(values, given, tuple(names))
     groups: dict[Any, tuple[Stream, list[dict[str, Any]]]] = {}
-    for stream_key, values, document in keyed_documents(documents, names):
+    for stream_key, values, document in keyed_documents(given, names):
         found = groups.get(stream_key)
         if found is None:
             found = groups[stream_key] = (Stream(tuple(names), values), [])
         found[1].append(document)
     return list(groups.values())
+
+
+def _are_plain(documents: list[Any]) -> bool:
+    """Whether all can be appended, told by passes over all of them that never leave C: dicts of values that do not
+    nest, under keys that are not the store's."""
+    return (
+        _DICTS.issuperset(map(type, documents))
+        and _STRINGS.issuperset(map(type, chain.from_iterable(documents)))
+        and LEAVES.issuperset(map(type, chain.from_iterable(map(dict.values, documents))))
+        and all(map(_is_free_key, set(chain.from_iterable(documents))))
+    )
+
+
+def _is_free_key(key: str) -> bool:
+    return key.isascii() and key != OFFSET_KEY and not key.startswith(SYSTEM_PREFIX)
+
+
+def _simple_key_values(documents: list[dict[str, Any]], names: Sequence[str]) -> list[tuple[Any, ...]] | None:
+    """Each document's values of the key attributes, if every document has them and they are strings or integers."""
+    try:
+        columns = [list(map(itemgetter(name), documents)) for name in names]
+    except KeyError:
+        return None
+    if not all(_SIMPLE.issuperset(map(type, column)) for column in columns):
+        return None
+    return list(zip(*columns, strict=True))
+
+
+def _grouped_by(
+    values: list[tuple[Any, ...]], documents: list[dict[str, Any]], names: tuple[str, ...]
+) -> list[tuple[Stream, list[dict[str, Any]]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {each: [] for each in values}
+    if len(groups) == 1:
+        return [(Stream(names, values[0]), documents)]
+    for each, document in zip(values, documents, strict=True):
+        groups[each].append(document)
+    return [(Stream(names, each), group) for each, group in groups.items()]
 
 
 def keyed_documents(documents: Any, names: Sequence[str]) -> Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]:

@@ -28,6 +28,7 @@ from tourlog.encoding import (
 from tourlog.errors import DocumentError
 
 __all__ = [
+    "LEAVES",
     "MAX_DEPTH",
     "MISSING",
     "check",
@@ -51,7 +52,8 @@ __all__ = [
 MAX_DEPTH = 200
 """How many containers a document may nest."""
 
-_LEAVES = frozenset({NoneType, bool, int, float, str, bytes, Decimal, UUID, date, timedelta})
+LEAVES = frozenset({NoneType, bool, int, float, str, bytes, Decimal, UUID, date, timedelta})
+"""The types of values that need no look inside."""
 _STRINGS = frozenset({str})
 
 _Path = tuple[Any, str]
@@ -68,7 +70,7 @@ def check(document: Any, *, where: str = "document") -> None:
     """
     if type(document) is not dict:
         _refuse("a dict", document, (where, ""))
-    if not (_LEAVES.issuperset(map(type, document.values())) and _has_simple_keys(document)):
+    if not (LEAVES.issuperset(map(type, document.values())) and _has_simple_keys(document)):
         with _enough_stack(where, ""):
             _walk(document, (where, ""), 0, in_set=False)
 
@@ -80,7 +82,7 @@ def plain(value: Any, path: str = "") -> Any:
     >>> plain({"a": [1, (2, None)]})
     {'a': [1, (2, None)]}
     """
-    if type(value) in _LEAVES:
+    if type(value) in LEAVES:
         return value
     with _enough_stack("value", path):
         _walk(value, ("value", path), 0, in_set=False)
@@ -98,22 +100,22 @@ def _enough_stack(where: str, path: str) -> Iterator[None]:
 def _walk(value: Any, path: _Path, depth: int, *, in_set: bool) -> None:
     """Check one value; inside sets an Enum member may stand for something no set can hold."""
     python_type = type(value)
-    if python_type in _LEAVES:
+    if python_type in LEAVES:
         return
     if depth >= MAX_DEPTH:
         _refuse(f"at most {MAX_DEPTH} nested levels and no cycle", value, path)
     if python_type is dict and not in_set:
         _check_keys(value, path)
         for key, item in value.items():
-            if type(item) not in _LEAVES:
+            if type(item) not in LEAVES:
                 _walk(item, (path, f".{key}"), depth + 1, in_set=False)
     elif python_type is tuple or (python_type is list and not in_set):
         for place, item in enumerate(value):
-            if type(item) not in _LEAVES:
+            if type(item) not in LEAVES:
                 _walk(item, (path, f"[{place}]"), depth + 1, in_set=in_set)
     elif python_type is frozenset or (python_type is set and not in_set):
         for item in value:
-            if type(item) not in _LEAVES:
+            if type(item) not in LEAVES:
                 _walk(item, (path, "{}"), depth + 1, in_set=True)
     elif python_type is datetime or python_type is time:
         _check_timezone(value, path)
