@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import permutations
+from itertools import chain, permutations
 from typing import Any
 
 from tourlog.documents import checked_stream
@@ -20,7 +20,7 @@ from tourlog.pull import pull
 from tourlog.query.parse import parse_pull
 from tourlog.query.run import Explanation, explain_query, run_query
 from tourlog.snapshot import ANY, EVERYTHING, Snapshot
-from tourlog.stream import ID_KEY, OFFSET_KEY, Stream
+from tourlog.stream import ID_KEY, Stream
 from tourlog.transaction import apply
 from tourlog.values import plain
 
@@ -109,11 +109,31 @@ class Database:
 
         `key` is such as `{"topic": "foo", "partition": 1}`. A stream that does not exist has none.
         """
+        return list(chain.from_iterable(self.snapshot.documents(*self._slice(key, start, stop))))
+
+    def iter_documents(
+        self, key: Mapping[str, Any], start: int = 0, stop: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The same documents one after the other, read as they are asked for: for streams longer than memory. They
+        are those of this position, whatever is appended meanwhile.
+
+        >>> import tourlog
+        >>> conn = tourlog.connect()
+        >>> report = conn.append([{"topic": "a", "n": n} for n in range(3)], "topic")
+        >>> [document["n"] for document in conn.db().iter_documents({"topic": "a"}, 1)]
+        [1, 2]
+        """
+        return chain.from_iterable(self.snapshot.documents(*self._slice(key, start, stop)))
+
+    def own_documents(self, key: Mapping[str, Any], start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
+        """The same documents as they were appended, without `db/id` and `offset`."""
+        return list(chain.from_iterable(self.snapshot.own_documents(*self._slice(key, start, stop))))
+
+    def _slice(self, key: Any, start: Any, stop: Any) -> tuple[Stream, int, int]:
         if self.snapshot.history:
             raise ArgumentError("a history has facts but no documents: take them from the database itself or as_of")
         low, high = whole_number("start", start), EVERYTHING if stop is None else whole_number("stop", stop)
-        found = self.snapshot.ordered(self.stream(key), low, high)
-        return [{ID_KEY: each.e, OFFSET_KEY: each.offset, **each.document} for each in found]
+        return self.stream(key), low, high
 
     def stream(self, key: Any) -> Stream:
         """The stream a key names: with its names in the order given if there is such a stream, else in any

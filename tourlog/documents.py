@@ -24,15 +24,15 @@ def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, 
     check_names(names)
     given = listed(documents)
     if _are_plain(given):
-        values = _simple_key_values(given, names)
-        if values is not None:
-            return _grouped_by(values, given, tuple(names))
+        found = _simple_key_values(given, names)
+        if found is not None:
+            return _grouped_by(found, given, tuple(names))
     groups: dict[Any, tuple[Stream, list[dict[str, Any]]]] = {}
     for stream_key, values, document in keyed_documents(given, names):
-        found = groups.get(stream_key)
-        if found is None:
-            found = groups[stream_key] = (Stream(tuple(names), values), [])
-        found[1].append(document)
+        group = groups.get(stream_key)
+        if group is None:
+            group = groups[stream_key] = (Stream(tuple(names), values), [])
+        group[1].append(document)
     return list(groups.values())
 
 

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from tourlog.connection import Connection, check_connection
 from tourlog.database import Database, TxReport, check_database
 from tourlog.errors import ArgumentError, shown
-from tourlog.stream import ID_KEY, OFFSET_KEY
 
 State = TypeVar("State")
 
@@ -28,10 +27,7 @@ def get_events_for_aggregate(
 ) -> list[dict[str, Any]]:
     """The events of one aggregate in order, equal to what was saved; offsets `start` … `stop` - 1."""
     check_database(db)
-    documents = db.documents({key: aggregate_id}, start, stop)
-    return [
-        {name: value for name, value in document.items() if name not in (ID_KEY, OFFSET_KEY)} for document in documents
-    ]
+    return db.own_documents({key: aggregate_id}, start, stop)
 
 
 def hydrate(

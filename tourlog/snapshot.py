@@ -13,7 +13,7 @@ from tourlog.errors import ArgumentError
 from tourlog.fact_index import AttributeIndex, FactIndex, ForkedIndex
 from tourlog.facts import COLLECTIONS, Fact, elements, path_under, select
 from tourlog.facts import roots as attribute_roots
-from tourlog.storage.log import EntityRecord, Log, StreamRecord
+from tourlog.storage.log import Batch, EntityRecord, Log, StreamRecord
 from tourlog.stream import (
     ID_KEY,
     OFFSET_KEY,
@@ -21,12 +21,16 @@ from tourlog.stream import (
     ORDER_KEY,
     SYSTEM_PREFIX,
     Stream,
-    document_id,
+    document_ids,
     document_place,
 )
-from tourlog.values import decode, decode_documents, identity, ordered_bytes, plain
+from tourlog.values import decode, decode_documents, decode_slice, identity, ordered_bytes, plain
 
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
+
+
+_MOST_AMENDED = 10_000
+"""Of so many documents at a time it is asked which were changed."""
 
 
 class _Any:
@@ -48,6 +52,15 @@ class Ordered(NamedTuple):
     offset: int
     document: dict[str, Any]
     tx: int
+
+
+class Part(NamedTuple):
+    """Some documents of a stream from offset `first` on, None for those retracted."""
+
+    batch: Batch
+    prefix: int
+    first: int
+    documents: list[dict[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,18 +89,54 @@ class Snapshot:
         """The documents at offsets start … stop - 1 in order, straight from the log; all that ever were, as they
         were appended, for a history."""
         record = self.find_stream(stream)
+        for part in self._parts(record, start, stop):
+            t, spans = part.batch.t, iter(part.batch.spans)
+            end = part.first if part.batch.spans else part.first + len(part.documents)
+            ids = document_ids(part.prefix, part.first, len(part.documents))
+            for offset, (e, document) in enumerate(zip(ids, part.documents, strict=True), part.first):
+                if offset == end:
+                    t, count = next(spans)
+                    end += count
+                if document is not None:
+                    yield Ordered(e, offset, document, t)
+
+    def documents(self, stream: Stream, start: int, stop: int) -> Iterator[list[dict[str, Any]]]:
+        """The documents at offsets start … stop - 1 in order, each with its `db/id` and `offset`, some at a time."""
+        for part in self._parts(self.find_stream(stream), start, stop):
+            ids = document_ids(part.prefix, part.first, len(part.documents))
+            offsets = range(part.first, part.first + len(part.documents))
+            placed = zip(ids, offsets, part.documents, strict=True)
+            yield [{ID_KEY: e, OFFSET_KEY: offset, **own} for e, offset, own in placed if own is not None]
+
+    def own_documents(self, stream: Stream, start: int, stop: int) -> Iterator[list[dict[str, Any]]]:
+        """The same documents as they were given, without id and offset."""
+        for part in self._parts(self.find_stream(stream), start, stop):
+            yield [document for document in part.documents if document is not None]
+
+    def _parts(self, record: StreamRecord | None, start: int, stop: int) -> Iterator[Part]:
+        """The documents of each batch that holds any of these, in order; the batch begins where they do if it is of
+        several transactions."""
         if record is None or start >= stop:
             return
         start = max(start, 0)
-        amended = {} if self.history else self.log.amended(record.id, start, stop, self.t)
+        if self.since:
+            start = max(start, self.log.next_offset(record.id, self.since))
+        amended: dict[int, EntityRecord] = {}
+        known = EVERYTHING if self.history else start
         for batch in self.log.read(record.id, start, stop, self.t):
-            if batch.t <= self.since:
-                continue
-            for offset, document in enumerate(decode_documents(batch.body), batch.first):
-                if start <= offset < stop:
-                    current = _amended(amended[offset]) if offset in amended else document
-                    if current is not None:
-                        yield Ordered(document_id(record.prefix, offset), offset, current, batch.t)
+            first, end = max(start, batch.first), min(stop, batch.first + batch.count)
+            documents: list[dict[str, Any] | None]
+            if end - first == batch.count:
+                documents = [*decode_documents(batch.body)]
+            else:
+                documents = [*decode_slice(batch.body, first - batch.first, end - batch.first)]
+            if end > known:
+                known = max(end, min(first + _MOST_AMENDED, stop))
+                amended = self.log.amended(record.id, first, known, self.t)
+            changed = [offset for offset in amended if first <= offset < end] if amended else []
+            for offset in changed:
+                documents[offset - first] = _amended(amended[offset])
+            yield Part(batch, record.prefix, first, documents)
 
     def offset_metadata(self) -> dict[str, Any]:
         """The next offset of every stream under the stream's name, as one document."""

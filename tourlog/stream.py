@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from tourlog.errors import ArgumentError, shown
-from tourlog.values import identity, ordered_bytes
+from tourlog.values import identity, ordered_bytes, sequential_uuids
 
 ID_KEY = "db/id"
 OFFSET_KEY = "offset"
@@ -112,6 +112,15 @@ def document_id(prefix: int, offset: int) -> UUID:
     True
     """
     return UUID(int=prefix >> 12 << 80 | 8 << 76 | (prefix & 0xFFF) << 64 | 2 << 62 | offset)
+
+
+def document_ids(prefix: int, first: int, count: int) -> list[UUID]:
+    """The ids of the documents at so many offsets from `first` on.
+
+    >>> document_ids(1, 5, 2) == [document_id(1, 5), document_id(1, 6)]
+    True
+    """
+    return sequential_uuids(document_id(prefix, first), count)
 
 
 def document_place(value: object) -> tuple[int, int] | None:

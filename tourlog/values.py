@@ -21,9 +21,11 @@ from tourlog.encoding import (
     columns_decoder,
     decode,
     decode_documents,
+    decode_slice,
     encode,
     encode_documents,
     microseconds,
+    sequential_uuids,
 )
 from tourlog.errors import DocumentError
 
@@ -35,6 +37,7 @@ __all__ = [
     "columns_decoder",
     "decode",
     "decode_documents",
+    "decode_slice",
     "encode",
     "encode_documents",
     "equal",
@@ -46,6 +49,7 @@ __all__ = [
     "ordered_bytes",
     "plain",
     "same_form",
+    "sequential_uuids",
     "sort_key",
 ]
 

@@ -105,7 +105,8 @@ class Log(Protocol):
 
     def next_offset(self, stream: int, t: int) -> int: ...
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
-        """The batches that hold any offset in start … stop - 1, in order, as of `t`; they do not overlap."""
+        """The batches that hold any offset in start … stop - 1, in order, as of `t`. Compacted ones are cut to
+        these offsets, and do not overlap."""
 
     def rows(self, t: int) -> int:
         """How many batches were written up to `t`: a measure of its size that costs nothing to ask for."""

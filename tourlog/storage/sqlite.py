@@ -181,8 +181,7 @@ class SqliteLog:
                 end = batch.first + batch.count if batch.t <= t else end_as_of(batch, t)
                 self._file.lifetime.check()
                 if end > position:
-                    # What was compacted meanwhile may begin with documents that came before.
-                    yield cut(batch, position if position > start else batch.first, end)
+                    yield cut(batch, position, min(end, stop)) if batch.spans else batch
                     position = end
 
     def rows(self, t: int) -> int:
@@ -203,6 +202,9 @@ class SqliteLog:
             return EntityRecord(*rows[0]) if rows else None
 
     def amended(self, stream: int, start: int, stop: int, t: int) -> dict[int, EntityRecord]:
+        if t <= self._unamended:
+            self._file.lifetime.check()
+            return {}
         with self._file.reading() as connection:
             bindings = (_bounded(stream), _bounded(start), _bounded(stop), _bounded(t))
             return {row[4]: EntityRecord(*row) for row in _rows(connection, _AMENDED, bindings)}
