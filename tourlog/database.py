@@ -145,6 +145,8 @@ class Database:
                 f'expected a key such as {{"topic": "foo", "partition": 1}}, got {shown(key)}', argument="key"
             )
         given = checked_stream(tuple(key), tuple(key.values()), "the key")
+        if len(given.names) == 1:
+            return given
         items = list(zip(given.names, given.values, strict=True))
         orders = permutations(items) if len(items) <= _MOST_KEY_ATTRIBUTES else iter([tuple(items)])
         streams = [Stream(tuple(n for n, _ in order), tuple(v for _, v in order)) for order in orders]

@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any
 
 from tourlog.errors import ArgumentError, DocumentError, shown
-from tourlog.stream import OFFSET_KEY, SYSTEM_PREFIX, Stream
+from tourlog.stream import OFFSET_KEY, SYSTEM_PREFIX, Stream, simple_stream
 from tourlog.values import LEAVES, check, identity, plain
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
@@ -67,10 +67,10 @@ def _grouped_by(
 ) -> list[tuple[Stream, list[dict[str, Any]]]]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {each: [] for each in values}
     if len(groups) == 1:
-        return [(Stream(names, values[0]), documents)]
+        return [(simple_stream(names, *values[0]), documents)]
     for each, document in zip(values, documents, strict=True):
         groups[each].append(document)
-    return [(Stream(names, each), group) for each, group in groups.items()]
+    return [(simple_stream(names, *each), group) for each, group in groups.items()]
 
 
 def keyed_documents(documents: Any, names: Sequence[str]) -> Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
@@ -114,6 +114,8 @@ def check_document(document: Any, names: Sequence[str], number: int) -> tuple[An
 def checked_stream(names: tuple[str, ...], values: tuple[Any, ...], where: str) -> Stream:
     """The stream of these names and values; `ArgumentError` or `DocumentError` if there can be none."""
     check_names(names)
+    if _SIMPLE.issuperset(map(type, values)):
+        return simple_stream(names, *values)
     given = {name: plain(value, name) for name, value in zip(names, values, strict=True)}
     return Stream(names, tuple([_key_value(given, name, where) for name in names]))
 

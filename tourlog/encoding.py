@@ -80,7 +80,8 @@ def decode_slice(data: bytes, start: int, stop: int) -> list[dict[str, Any]]:
     >>> decode_slice(encode_documents([{"n": 1}, {"n": 2}, {"n": 3}]), 1, 2)
     [{'n': 2}]
     """
-    return [_unpack(_DOCUMENT_DECODER, document) for document in _unpack(_RAW_DECODER, data)[start:stop]]
+    wanted = _unpack(_RAW_DECODER, data)[start:stop]
+    return decode_documents(_list_header(len(wanted)) + b"".join(wanted))
 
 
 def sequential_uuids(first: UUID, count: int) -> list[UUID]:
@@ -92,8 +93,13 @@ def sequential_uuids(first: UUID, count: int) -> list[UUID]:
     """
     before, low = _SIXTEEN_BYTES + first.bytes[:8], first.int & _LOW_BITS
     each = [before + number.to_bytes(8, "big") for number in range(low, low + count)]
-    found: list[UUID] = _UUIDS_DECODER.decode(b"\xdd" + count.to_bytes(4, "big") + b"".join(each))
+    found: list[UUID] = _UUIDS_DECODER.decode(_list_header(count) + b"".join(each))
     return found
+
+
+def _list_header(count: int) -> bytes:
+    """What MessagePack may put before the items of a list of any length."""
+    return b"\xdd" + count.to_bytes(4, "big")
 
 
 def columns_decoder(attribute_names: Iterable[str]) -> Callable[[bytes], list[tuple[Any, ...]]]:
@@ -320,11 +326,10 @@ _ENCODER = Encoder()
 _DECODER: Decoder[Any] = Decoder(Any, ext_hook=_read_extension)
 _ITEMS_DECODER: Decoder[list[Any]] = Decoder(list[Any], ext_hook=_read_extension)
 _RAW_DECODER = Decoder(list[msgspec.Raw])
-_DOCUMENT_DECODER: Decoder[dict[str, Any]] = Decoder(dict[str, Any], ext_hook=_read_extension)
 _DOCUMENTS_DECODER: Decoder[list[dict[str, Any]]] = Decoder(list[dict[str, Any]], ext_hook=_read_extension)
 
 
-def _unpack(decoder: Decoder[Any], data: bytes | msgspec.Raw) -> Any:
+def _unpack(decoder: Decoder[Any], data: bytes) -> Any:
     try:
         return decoder.decode(data)
     except ZoneInfoNotFoundError as error:

@@ -5,8 +5,9 @@ from a document's place. Knows nothing of how streams are stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -39,6 +40,7 @@ class Stream:
 
     names: tuple[str, ...]
     values: tuple[Any, ...]
+    _key: bytes | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         named = type(self.names) is tuple and all(type(name) is str for name in self.names)
@@ -57,13 +59,24 @@ class Stream:
     def __hash__(self) -> int:
         return hash((self.names, identity(self.values)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stream, (self.names, self.values)
+
     def __str__(self) -> str:
         return ",".join(f"{name}={_text(value)}" for name, value in zip(self.names, self.values, strict=True))
 
     @property
     def key(self) -> bytes:
         """Canonical bytes: equal for equal streams, different for different ones."""
-        return ordered_bytes((self.names, self.values))
+        if self._key is None:
+            object.__setattr__(self, "_key", ordered_bytes((self.names, self.values)))
+        return self._key  # type: ignore[return-value]  # set above
+
+
+@lru_cache(maxsize=1024, typed=True)
+def simple_stream(names: tuple[str, ...], *values: str | int) -> Stream:
+    """The stream of strings and integers, the same object for those used again and again: it knows its key."""
+    return Stream(names, values)
 
 
 def stream_name(stream: Stream, taken: Callable[[str], bool]) -> str:

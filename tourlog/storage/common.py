@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import getpid
 from threading import Lock, get_ident
+from typing import NoReturn
 
 from tourlog.errors import StorageError
 from tourlog.storage.log import Commit, Log
@@ -17,20 +18,23 @@ class Lifetime:
     __slots__ = ("_owner", "_path", "closed")
 
     def __init__(self, path: str | None) -> None:
-        self._owner, self._path, self.closed = os.getpid(), path, False
+        self._owner, self._path, self.closed = getpid(), path, False
 
     @property
     def forked(self) -> bool:
         """Whether this is another process than the one that opened the log."""
-        return os.getpid() != self._owner
+        return getpid() != self._owner
 
     def check(self) -> None:
         """Raise `StorageError` when the log may not be used any more."""
+        if self.closed or getpid() != self._owner:
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
         if self.closed:
             raise StorageError(f"expected an open store, got a closed one, in {self._name}", path=self._path)
-        if self.forked:
-            message = f"expected the process that opened the store, got a fork of it, in {self._name}"
-            raise StorageError(message, path=self._path)
+        message = f"expected the process that opened the store, got a fork of it, in {self._name}"
+        raise StorageError(message, path=self._path)
 
     @property
     def _name(self) -> str:
@@ -81,42 +85,59 @@ def check_commit(log: Log, commit: Commit) -> None:
     of the caller or the work of another program: whoever holds the writer's place knows where the log ends.
     """
     head, transaction = log.head(), commit.transaction
-    _expect(log, "transaction", head.t + 1, transaction.t)
+    t = transaction.t
+    if t != head.t + 1:
+        _refuse(log, "transaction", head.t + 1, t)
     if transaction.instant <= head.instant:
-        _expect(log, "an instant after the newest", f"more than {head.instant}", transaction.instant)
+        _refuse(log, "an instant after the newest", f"more than {head.instant}", transaction.instant)
     if transaction.tx_id is not None and log.transaction_by_id(transaction.tx_id) is not None:
-        _expect(log, "transaction id", "a new one", transaction.tx_id)
+        _refuse(log, "transaction id", "a new one", transaction.tx_id)
     next_stream = log.next_stream()
     for stream, record in enumerate(commit.streams, next_stream):
-        _expect(log, "stream id", stream, record.id)
-        _expect(log, "transaction of a stream", transaction.t, record.t)
+        if record.id != stream:
+            _refuse(log, "stream id", stream, record.id)
+        if record.t != t:
+            _refuse(log, "transaction of a stream", t, record.t)
     ends: dict[int, int] = {}
     for stream, offset in commit.heads:
         ends[stream] = log.next_offset(stream, head.t) if stream < next_stream else 0
-        _expect(log, f"next offset of stream {stream}", ends[stream], offset)
+        if offset != ends[stream]:
+            _refuse(log, f"next offset of stream {stream}", ends[stream], offset)
     _check_batches(log, commit, ends, next_stream + len(commit.streams))
-    for entity in commit.entities:
-        _expect(log, "transaction of an entity", transaction.t, entity.t)
-    _expect(log, "entities once each, namely", len({entity.key for entity in commit.entities}), len(commit.entities))
+    if commit.entities:
+        _check_entities(log, commit)
 
 
 def _check_batches(log: Log, commit: Commit, ends: dict[int, int], next_stream: int) -> None:
+    t = commit.transaction.t
     states = 0
     for batch in commit.batches:
-        _expect(log, "transaction of a batch", commit.transaction.t, batch.t)
-        if batch.stream == 0:
-            _expect(log, "number of a state", states, batch.first)
+        stream = batch.stream
+        if batch.t != t:
+            _refuse(log, "transaction of a batch", t, batch.t)
+        if stream == 0:
+            if batch.first != states:
+                _refuse(log, "number of a state", states, batch.first)
             states += batch.count
             continue
-        if not 0 < batch.stream < next_stream or batch.count < 1:
-            _expect(log, "batch", "documents of a stream", f"{batch.count} of stream {batch.stream}")
-        if batch.stream not in ends:
-            ends[batch.stream] = log.next_offset(batch.stream, commit.transaction.t - 1)
-        _expect(log, f"first offset in stream {batch.stream}", ends[batch.stream], batch.first)
-        ends[batch.stream] += batch.count
+        if not 0 < stream < next_stream or batch.count < 1:
+            _refuse(log, "batch", "documents of a stream", f"{batch.count} of stream {stream}")
+        if stream not in ends:
+            ends[stream] = log.next_offset(stream, t - 1)
+        if batch.first != ends[stream]:
+            _refuse(log, f"first offset in stream {stream}", ends[stream], batch.first)
+        ends[stream] += batch.count
 
 
-def _expect(log: Log, what: str, expected: object, actual: object) -> None:
-    if expected != actual:
-        message = f"expected {what} {expected}, got {actual}, in a commit to {log.path or 'memory'}"
-        raise StorageError(message, path=log.path, expected=expected, actual=actual)
+def _check_entities(log: Log, commit: Commit) -> None:
+    for entity in commit.entities:
+        if entity.t != commit.transaction.t:
+            _refuse(log, "transaction of an entity", commit.transaction.t, entity.t)
+    distinct = len({entity.key for entity in commit.entities})
+    if distinct != len(commit.entities):
+        _refuse(log, "entities once each, namely", distinct, len(commit.entities))
+
+
+def _refuse(log: Log, what: str, expected: object, actual: object) -> NoReturn:
+    message = f"expected {what} {expected}, got {actual}, in a commit to {log.path or 'memory'}"
+    raise StorageError(message, path=log.path, expected=expected, actual=actual)

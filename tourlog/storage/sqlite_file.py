@@ -134,12 +134,15 @@ class StoreFile:
     def reading(self) -> Iterator[Connection]:
         """A connection of the caller's own for one short read: the writer's, where it sees more."""
         self.lifetime.check()
-        if not self.sees_more:
-            with self.committed() as connection:
-                yield connection
-            return
+        writer = self._writer
+        shared = writer.connection if writer is not None and writer.sees_more else None
         try:
-            yield self.writer().connection
+            connection = shared or self._idle_reader() or self._open_reader()
+            try:
+                yield connection
+            finally:
+                if shared is None:
+                    self._give_back(connection)
         except self._driver.Error as error:
             raise self._failure(error) from error
 

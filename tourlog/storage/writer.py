@@ -69,7 +69,8 @@ class Writer:
     @property
     def sees_more(self) -> bool:
         """Whether the calling thread writes on top of transactions that are not committed yet."""
-        return self._group is not None and self._group.members > 0 and self.place.is_mine
+        group = self._group
+        return group is not None and group.members > 0 and self.place.is_mine
 
     @contextmanager
     def writing(self, *, alone: bool) -> Iterator[None]:
