@@ -494,3 +494,18 @@ class TestProcess:
         os.close(reader)
         assert shown.count("word") == 100
         assert max(map(len, shown.splitlines())) <= 40
+
+
+def test_compact_joins_small_batches_and_says_how_many_it_saved(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with tourlog.connect(store) as conn:
+        for n in range(5):
+            conn.append([{"k": "a", "n": n}], "k")
+    assert json.loads(succeed("compact", store, "--json")) == {"fewer": 4}
+    assert "0" in succeed("compact", store)
+    assert [json.loads(line)["n"] for line in succeed("read", store, "k=a", "--json").splitlines()] == [0, 1, 2, 3, 4]
+
+
+def test_compact_makes_no_store(tmp_path: Path) -> None:
+    assert "no such file" in fail("compact", tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from test_storage import Trace, files_limited_to, python, traced
 
-from tourlog import Connection, ConditionError, ConflictError, connect
+from tourlog import ConditionError, ConflictError, Connection, connect
 from tourlog.errors import StorageError, UnknownOutcomeError
 
 
@@ -182,7 +182,11 @@ def test_transactions_that_fail_take_nothing_of_the_others_with_them(conn: Conne
 
     works = [appending(conn), bad, appending(conn), raising, appending(conn, expect=99), appending(conn)]
     outcomes = in_one_group(conn, *works)
-    assert {n: type(e) for n, e in outcomes.errors.items()} == {1: ConflictError, 3: ZeroDivisionError, 4: ConflictError}
+    assert {n: type(e) for n, e in outcomes.errors.items()} == {
+        1: ConflictError,
+        3: ZeroDivisionError,
+        4: ConflictError,
+    }
     assert sorted(report.t for report in outcomes.results.values()) == [2, 3, 4]
     assert sorted(numbers(conn)) == [-1, 0, 2, 5]
     assert conn.db().entity("x") is None
@@ -240,9 +244,7 @@ def test_a_block_shares_no_commit_and_finds_what_came_before_committed(conn: Con
             conn.append([{"k": "a", "n": number}], "k")
 
     outcomes = Outcomes()
-    threads = [
-        threading.Thread(target=outcomes.run, args=(n, work)) for n, work in enumerate([appending(conn), block])
-    ]
+    threads = [threading.Thread(target=outcomes.run, args=(n, work)) for n, work in enumerate([appending(conn), block])]
     with holding(conn):
         for number, thread in enumerate(threads, 1):
             thread.start()

@@ -31,6 +31,7 @@ Size = tuple[int, int, int]
 
 def compact(file: StoreFile) -> int:
     """Join what can be joined; how many batches there are fewer. A store that was compacted stays as it is."""
+    file.writer()  # a store that cannot be written is refused even if there is nothing to do
     fewer, before = 0, -1
     while True:
         with file.reading() as connection:
@@ -90,9 +91,9 @@ def _join(file: StoreFile, runs: Sequence[list[Size]]) -> int:
                 removed += [(place,) for place, *_ in rows]
                 added.append((batch.first, batch.t, batch.count, packed_spans(batch.spans), batch.body))
                 fewer += len(rows) - 1
-        file.writer().write(
-            (("DELETE FROM batch WHERE place = ?", removed), ("INSERT INTO batch VALUES (?, ?, ?, ?, ?)", added))
-        )
+        if added:
+            remove, add = "DELETE FROM batch WHERE place = ?", "INSERT INTO batch VALUES (?, ?, ?, ?, ?)"
+            file.writer().write(((remove, removed), (add, added)))
     return fewer
 
 

@@ -43,7 +43,8 @@ _HOLDING = f"{_BATCH} WHERE place >= ?1 AND place <= ?2 ORDER BY place DESC LIMI
 _LAST = "SELECT place, t, count, spans, NULL FROM batch WHERE place >= ?1 AND place <= ?2 ORDER BY place DESC LIMIT 1"
 _SLICE = f"""{_BATCH} WHERE place < ?3 AND place >= coalesce(
     (SELECT place FROM batch WHERE place >= ?1 AND place <= ?2 ORDER BY place DESC LIMIT 1), ?2) ORDER BY place"""
-_STREAMS = f"""SELECT s.id, s.names, s.vals, s.key, s.name, s.prefix, s.t, b.place - (s.id << {OFFSET_BITS}) + b.count, b.t
+_STREAMS = f"""SELECT s.id, s.names, s.vals, s.key, s.name, s.prefix, s.t,
+        b.place - (s.id << {OFFSET_BITS}) + b.count, b.t
     FROM stream s LEFT JOIN batch b ON b.place = (SELECT place FROM batch
         WHERE place >= s.id << {OFFSET_BITS} AND place < s.id + 1 << {OFFSET_BITS} ORDER BY place DESC LIMIT 1)
     WHERE s.t <= ? ORDER BY s.id"""
