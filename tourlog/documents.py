@@ -13,7 +13,7 @@ from typing import Any
 
 from tourlog.errors import ArgumentError, DocumentError, shown
 from tourlog.stream import OFFSET_KEY, SYSTEM_PREFIX, Stream, simple_stream
-from tourlog.values import LEAVES, check, identity, plain
+from tourlog.values import LEAVES, NATIVE, FlatDocuments, check, identity, plain
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _DICTS, _STRINGS, _SIMPLE = frozenset({dict}), frozenset({str}), frozenset({str, int})
@@ -23,10 +23,11 @@ def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, 
     """Checked documents by stream, streams in order of first appearance."""
     check_names(names)
     given = listed(documents)
-    if _are_plain(given):
-        found = _simple_key_values(given, names)
+    batch = _plain_batch(given)
+    if batch is not None:
+        found = _simple_keys(batch, names)
         if found is not None:
-            return _grouped_by(found, given, tuple(names))
+            return _grouped_by(found, batch, tuple(names))
     groups: dict[Any, tuple[Stream, list[dict[str, Any]]]] = {}
     for stream_key, values, document in keyed_documents(given, names):
         group = groups.get(stream_key)
@@ -36,41 +37,45 @@ def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, 
     return list(groups.values())
 
 
-def _are_plain(documents: list[Any]) -> bool:
-    """Whether all can be appended, told by passes over all of them that never leave C: dicts of values that do not
-    nest, under keys that are not the store's."""
-    return (
-        _DICTS.issuperset(map(type, documents))
-        and _STRINGS.issuperset(map(type, chain.from_iterable(documents)))
-        and LEAVES.issuperset(map(type, chain.from_iterable(map(dict.values, documents))))
-        and all(map(_is_free_key, set(chain.from_iterable(documents))))
-    )
+def _plain_batch(documents: list[Any]) -> list[dict[str, Any]] | None:
+    """The documents if all can be appended, told by passes over all of them that never leave C: dicts of values that
+    do not nest, under keys that are not the store's."""
+    if not (_DICTS.issuperset(map(type, documents)) and _STRINGS.issuperset(map(type, chain.from_iterable(documents)))):
+        return None
+    kinds = set(map(type, chain.from_iterable(map(dict.values, documents))))
+    if not (LEAVES.issuperset(kinds) and _are_free(set(chain.from_iterable(documents)))):
+        return None
+    return FlatDocuments(documents) if NATIVE.issuperset(kinds) else documents
 
 
-def _is_free_key(key: str) -> bool:
-    return key.isascii() and key != OFFSET_KEY and not key.startswith(SYSTEM_PREFIX)
+def _are_free(keys: set[str]) -> bool:
+    joined = "\n".join(keys)
+    return joined.isascii() and OFFSET_KEY not in keys and SYSTEM_PREFIX not in joined
 
 
-def _simple_key_values(documents: list[dict[str, Any]], names: Sequence[str]) -> list[tuple[Any, ...]] | None:
-    """Each document's values of the key attributes, if every document has them and they are strings or integers."""
+def _simple_keys(documents: list[dict[str, Any]], names: Sequence[str]) -> list[list[Any]] | None:
+    """The documents' values of each key attribute, if all have it and it is a string or an integer in all."""
     try:
         columns = [list(map(itemgetter(name), documents)) for name in names]
     except KeyError:
         return None
-    if not all(_SIMPLE.issuperset(map(type, column)) for column in columns):
-        return None
-    return list(zip(*columns, strict=True))
+    return columns if _SIMPLE.issuperset(map(type, chain.from_iterable(columns))) else None
 
 
 def _grouped_by(
-    values: list[tuple[Any, ...]], documents: list[dict[str, Any]], names: tuple[str, ...]
+    columns: list[list[Any]], documents: list[dict[str, Any]], names: tuple[str, ...]
 ) -> list[tuple[Stream, list[dict[str, Any]]]]:
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {each: [] for each in values}
-    if len(groups) == 1:
-        return [(simple_stream(names, *values[0]), documents)]
-    for each, document in zip(values, documents, strict=True):
-        groups[each].append(document)
-    return [(simple_stream(names, *each), group) for each, group in groups.items()]
+    if not documents:
+        return []
+    if all(column.count(column[0]) == len(column) for column in columns):
+        return [(simple_stream(names, *(column[0] for column in columns)), documents)]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for values, document in zip(zip(*columns, strict=True), documents, strict=True):
+        group = groups.get(values)
+        if group is None:
+            group = groups[values] = type(documents)()
+        group.append(document)
+    return [(simple_stream(names, *values), group) for values, group in groups.items()]
 
 
 def keyed_documents(documents: Any, names: Sequence[str]) -> Iterator[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
@@ -83,6 +88,8 @@ def keyed_documents(documents: Any, names: Sequence[str]) -> Iterator[tuple[Any,
 
 def listed(documents: Any) -> list[Any]:
     """Documents given as any iterable but a text or a dict, which somebody forgot to put in a list."""
+    if type(documents) is list:
+        return documents.copy()
     if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
         raise ArgumentError(f"expected a list of documents, got {type(documents).__name__}", argument="documents")
     return list(documents)

@@ -26,6 +26,7 @@ from tourlog.stream import (
     stream_prefix,
 )
 from tourlog.values import (
+    FlatDocuments,
     decode,
     decode_documents,
     encode,
@@ -51,6 +52,8 @@ class Tail:
     head: int
     documents: list[Mapping[str, Any]] = field(default_factory=list)
     viewed: int = 0
+    is_flat: bool = True
+    """Whether all documents came as `FlatDocuments`."""
 
     @property
     def next(self) -> int:
@@ -102,7 +105,7 @@ class Draft:
         self._by_prefix: dict[int, Tail] = {}
         self._names: set[str] = set()
         self._entities: dict[Any, tuple[Any, dict[str, Any] | None]] = {}
-        self._next_stream = base.log.next_stream()
+        self._created = 0
         self._journal: list[Created | Extended | Changed] = []
         self._view = base
         self._longer: dict[int, Tail] = {}
@@ -114,6 +117,7 @@ class Draft:
         """Add checked documents to the end of their stream."""
         self._journal.append(Extended(tail, len(tail.documents)))
         tail.documents.extend(documents)
+        tail.is_flat = tail.is_flat and type(documents) is FlatDocuments
         self._longer[tail.record.id] = tail
 
     def tail(self, stream: Stream) -> Tail:
@@ -136,8 +140,8 @@ class Draft:
         name = stream_name(stream, self._is_taken_name)
         prefix = stream_prefix(self.base.log.salt, stream.key, self._is_taken_prefix)
         self._names.add(name)
-        number = self._next_stream
-        self._next_stream += 1
+        number = self.base.log.next_stream() + self._created
+        self._created += 1
         return StreamRecord(number, stream.names, stream.values, stream.key, name, prefix, self.t)
 
     def _is_taken_name(self, name: str) -> bool:
@@ -226,7 +230,7 @@ class Draft:
                 del self._tails[tail.stream], self._by_prefix[tail.record.prefix]
                 if tail.record.t == self.t:
                     self._names.discard(tail.record.name)
-                    self._next_stream -= 1
+                    self._created -= 1
             case Extended(tail, count):
                 del tail.documents[count:]
                 tail.viewed = min(tail.viewed, count)
@@ -329,14 +333,16 @@ class Draft:
             group = tail.documents[start : start + BATCH_DOCUMENTS]
             if amended:
                 group = [amended.get((tail.record.id, n), document) for n, document in enumerate(group, start)]
-            yield from self._capped(tail.record.id, tail.head + start, group)
+            yield from self._capped(tail.record.id, tail.head + start, group, tail.is_flat and not amended)
 
-    def _capped(self, stream: int, first: int, documents: Sequence[Mapping[str, Any]]) -> Iterator[Batch]:
-        body = encode_documents(documents)  # type: ignore[arg-type]  # checked dicts
+    def _capped(
+        self, stream: int, first: int, documents: Sequence[Mapping[str, Any]], is_flat: bool
+    ) -> Iterator[Batch]:
+        body = encode_documents(documents, is_flat=is_flat)  # type: ignore[arg-type]  # checked dicts
         if len(body) > BATCH_BYTES and len(documents) > 1:
             half = len(documents) // 2
-            yield from self._capped(stream, first, documents[:half])
-            yield from self._capped(stream, first + half, documents[half:])
+            yield from self._capped(stream, first, documents[:half], is_flat)
+            yield from self._capped(stream, first + half, documents[half:], is_flat)
         else:
             yield Batch(self.t, stream, first, len(documents), body)
 

@@ -25,8 +25,10 @@ from tourlog.errors import DocumentError, StorageError
 MISSING: Final = msgspec.UNSET
 """What `columns_decoder` gives for an attribute a document does not have (it is `msgspec.UNSET`)."""
 
-_NATIVE = frozenset({NoneType, bool, int, float, str, bytes})
-_ALWAYS_NATIVE = _NATIVE - {int, str}
+NATIVE = frozenset({NoneType, bool, int, float, str, bytes})
+"""The types MessagePack itself has."""
+
+_ALWAYS_NATIVE = NATIVE - {int, str}
 _STRINGS = frozenset({str})
 _DICTS = frozenset({dict})
 _DEPTH_LIMIT = 208
@@ -58,9 +60,18 @@ def encode(value: Any) -> bytes:
     return _pack(_fit, value)
 
 
-def encode_documents(documents: list[dict[str, Any]]) -> bytes:
-    """The exact bytes of a batch of documents, in one call; `decode_documents` reads them."""
-    return _pack(_fit_documents, documents)
+class FlatDocuments(list[dict[str, Any]]):
+    """Documents of `NATIVE` values only, none of which nests: who makes one has looked."""
+
+
+def encode_documents(documents: list[dict[str, Any]], *, is_flat: bool = False) -> bytes:
+    """The exact bytes of a batch of documents, in one call; `decode_documents` reads them. `is_flat` spares the
+    look at documents that were `FlatDocuments`."""
+    return _pack(_as_given if is_flat else _fit_documents, documents)
+
+
+def _as_given(documents: list[dict[str, Any]]) -> list[Any]:
+    return documents
 
 
 def decode(data: bytes) -> Any:
@@ -122,13 +133,13 @@ def is_native(value: Any, depth: int = 0) -> bool:
     elif kind is list:
         items = value
     else:
-        return kind in _NATIVE
-    if _NATIVE.issuperset(map(type, items)):
+        return kind in NATIVE
+    if NATIVE.issuperset(map(type, items)):
         return True
     if depth > _DEPTH_LIMIT:
         return False
     for item in items:  # noqa: SIM110 - a generator would double the stack a nested value takes
-        if type(item) not in _NATIVE and not is_native(item, depth + 1):
+        if type(item) not in NATIVE and not is_native(item, depth + 1):
             return False
     return True
 
@@ -147,7 +158,7 @@ def _pack(fit: Callable[[Any], Any], value: Any) -> bytes:
 
 
 def _fit(value: Any) -> Any:
-    return value if is_native(value) else _convert(value, 0, _NATIVE)
+    return value if is_native(value) else _convert(value, 0, NATIVE)
 
 
 def _fit_documents(documents: list[dict[str, Any]]) -> list[Any]:
@@ -158,7 +169,7 @@ def _are_flat(documents: list[dict[str, Any]]) -> bool:
     """Whether MessagePack holds every document and nothing nests: passes that never leave C."""
     return (
         _DICTS.issuperset(map(type, documents))
-        and _NATIVE.issuperset(map(type, chain.from_iterable(map(dict.values, documents))))
+        and NATIVE.issuperset(map(type, chain.from_iterable(map(dict.values, documents))))
         and _STRINGS.issuperset(map(type, chain.from_iterable(documents)))
     )
 

@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 
 from tourlog.encoding import (
     MISSING,
+    NATIVE,
+    FlatDocuments,
     columns_decoder,
     decode,
     decode_documents,
@@ -33,6 +35,8 @@ __all__ = [
     "LEAVES",
     "MAX_DEPTH",
     "MISSING",
+    "NATIVE",
+    "FlatDocuments",
     "check",
     "columns_decoder",
     "decode",

@@ -32,6 +32,8 @@ OFFSET_BITS = 35
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _IDLE_READERS = 8
+_CHECKPOINT_PAGES = 4_000
+"""A checkpoint costs two syncs and the pages written since, each once: small commits write the same few often."""
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER = struct.Struct(">16s 44x I 4x I 28x")
@@ -265,6 +267,7 @@ class StoreFile:
             self._switch_to_wal(connection)
             connection.pragma("synchronous", _SYNCHRONOUS[self._durability])
             connection.pragma("fullfsync", self._durability == "full")
+            connection.pragma("wal_autocheckpoint", _CHECKPOINT_PAGES)
         return connection
 
     def _open_reader(self) -> Connection:
