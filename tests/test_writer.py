@@ -133,29 +133,40 @@ def test_with_normal_durability_no_commit_is_shared(path: Path) -> None:
 
 
 @contextmanager
-def lingering(conn: Connection) -> Iterator[None]:
-    """Once a transaction has left its commit to those behind it, a thread comes and stays inside; it leaves at the
-    end of the block."""
-    inside, leave = threading.Event(), threading.Event()
+def following(conn: Connection, work: Callable[[Callable[[], None]], None]) -> Iterator[None]:
+    """Once a transaction has left its commit to those behind it, a thread does `work`, and calls what it is given
+    when it is at its place."""
     writer = conn._log._file._writer  # type: ignore[attr-defined]  # a log in a file
     ghost = object()
     writer.place._waiting.add(ghost)
+    outcomes = Outcomes()
 
-    def linger() -> None:
+    def follow(_: int) -> None:
         until(lambda: writer._group is not None and writer._group.members == 1)
+        work(lambda: writer.place._waiting.discard(ghost))
+
+    thread = threading.Thread(target=outcomes.run, args=(0, follow))
+    thread.start()
+    yield
+    thread.join()
+    assert outcomes.errors == {}
+
+
+@contextmanager
+def lingering(conn: Connection) -> Iterator[None]:
+    """A thread follows and stays inside; it leaves at the end of the block."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def linger(is_there: Callable[[], None]) -> None:
         with conn._log.writing():
-            writer.place._waiting.discard(ghost)
+            is_there()
             inside.set()
             assert leave.wait(30)
 
-    thread = threading.Thread(target=linger)
-    thread.start()
-    try:
+    with following(conn, linger):
         yield
-    finally:
         assert inside.wait(30)
         leave.set()
-        thread.join()
 
 
 def test_a_transaction_is_acknowledged_and_seen_only_with_the_commit_that_holds_it(conn: Connection) -> None:
@@ -237,20 +248,16 @@ def test_a_new_stream_made_by_one_member_is_known_to_the_next(conn: Connection) 
 def test_a_block_shares_no_commit_and_finds_what_came_before_committed(conn: Connection) -> None:
     seen: list[int] = []
 
-    def block(number: int) -> None:
+    def block(is_there: Callable[[], None]) -> None:
         with conn.transaction():
+            is_there()
             until(lambda: 0 in outcomes.results)
             seen.append(conn.db().t)
-            conn.append([{"k": "a", "n": number}], "k")
+            conn.append([{"k": "a", "n": 1}], "k")
 
     outcomes = Outcomes()
-    threads = [threading.Thread(target=outcomes.run, args=(n, work)) for n, work in enumerate([appending(conn), block])]
-    with holding(conn):
-        for number, thread in enumerate(threads, 1):
-            thread.start()
-            until(lambda number=number: waiting(conn) == number)  # type: ignore[misc]  # bound now
-    for thread in threads:
-        thread.join()
+    with following(conn, block):
+        outcomes.run(0, appending(conn))
     assert (seen, outcomes.errors, numbers(conn)) == ([1], {}, [0, 1])
 
 
@@ -352,8 +359,13 @@ def test_transactions_whose_last_member_never_came_are_committed_all_the_same(co
 
 def test_closing_commits_what_others_wait_for(path: Path) -> None:
     conn = connect(path)
-    outcomes = in_one_group(conn, appending(conn), lambda _: conn.close())
-    assert outcomes.errors == {}
+
+    def close(is_there: Callable[[], None]) -> None:
+        is_there()
+        conn.close()
+
+    with following(conn, close):
+        assert conn.append([{"k": "a", "n": 0}], "k").offsets != {}
     with connect(path) as conn:
         assert numbers(conn) == [0]
 
