@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 import tourlog
-from tourlog import Connection, Database, Fact, Stream, append, call, gen_datalog
+from tourlog import Connection, Database, Fact, Stream, append, call, connect, gen_datalog
+from tourlog.errors import ArgumentError
 from tourlog.storage.log import Batch
 from tourlog.storage.memory import MemoryLog
 
@@ -590,3 +593,48 @@ def test_values_come_back_from_every_reading_as_they_were(conn: Connection, valu
     (found,) = conn.db().documents({"k": 1})
     for read in (found["v"], conn.db().entity(1)["v"], conn.db().pull(["v"], 1)["v"]):  # type: ignore[index]
         assert (type(read), repr(read)) == (type(value), repr(value))
+
+
+# Streams longer than memory.
+
+
+def test_iter_documents_gives_what_documents_gives(conn: Connection) -> None:
+    report = conn.append([{"k": 1, "n": n} for n in range(250)], "k")
+    ids = [document["db/id"] for document in conn.db().documents({"k": 1})]
+    conn.transact([{"db/id": ids[120], "n": "changed"}, ("db/retract-entity", ids[121])])
+    conn.append([{"k": 1, "n": n} for n in range(250, 260)], "k")
+    for db in (conn.db(), report.db_after, conn.db().since(1), conn.db().with_([{"db/id": ids[3], "n": 0}]).db_after):
+        for bounds in ((0, None), (100, 101), (119, 123), (240, 255), (300, None), (7, 3)):
+            assert list(db.iter_documents({"k": 1}, *bounds)) == db.documents({"k": 1}, *bounds)
+    assert list(conn.db().iter_documents({"k": 2})) == []
+
+
+def test_iter_documents_refuses_bad_arguments_when_called(conn: Connection) -> None:
+    with pytest.raises(ArgumentError, match="history"):
+        conn.db().history().iter_documents({"k": 1})
+    with pytest.raises(ArgumentError, match="start"):
+        conn.db().iter_documents({"k": 1}, -1)
+
+
+def test_iter_documents_stays_at_its_position(conn: Connection) -> None:
+    conn.append([{"k": 1, "n": n} for n in range(20_300)], "k")
+    reading = conn.db().iter_documents({"k": 1})
+    first = next(reading)
+    conn.append([{"k": 1, "n": "later"}] * 300, "k")
+    last = conn.db().documents({"k": 1}, 20_299, 20_300)[0]
+    conn.transact([{"db/id": last["db/id"], "n": "changed"}])
+    assert [first["n"], *(document["n"] for document in reading)] == list(range(20_300))
+
+
+def test_a_stream_larger_than_what_is_held_is_read_through(tmp_path: Path) -> None:
+    with connect(tmp_path / "store", durability="normal") as conn:
+        for n in range(30):
+            conn.append([{"k": 1, "n": n, "pad": f"{n}" * 1000} for _ in range(1000)], "k")
+        first = conn.db().documents({"k": 1}, 5, 6)[0]["db/id"]
+        conn.transact([{"db/id": first, "pad": ""}])
+        tracemalloc.start()
+        length = sum(len(document["pad"]) for document in conn.db().iter_documents({"k": 1}))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert length == 1000 * (10 * 1000 + 20 * 2000) - 1000
+    assert peak < 12_000_000 < length // 4

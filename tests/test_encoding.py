@@ -18,13 +18,16 @@ from test_values import DOCUMENTS, KEYS, VALUES, by_value, exact
 
 from tourlog.encoding import (
     MISSING,
+    FlatDocuments,
     columns_decoder,
     decode,
     decode_documents,
+    decode_slice,
     encode,
     encode_documents,
     is_native,
     microseconds,
+    sequential_uuids,
 )
 from tourlog.errors import DocumentError, StorageError
 
@@ -171,3 +174,37 @@ def test_a_nearly_full_stack_is_an_error_that_says_so(left: int) -> None:
 @example(timedelta.max)
 def test_microseconds_are_exact(value: timedelta) -> None:
     assert timedelta(microseconds=1) * microseconds(value) == value
+
+
+@given(st.lists(DOCUMENTS, max_size=20), st.integers(0, 21), st.integers(0, 21))
+def test_a_slice_is_the_same_documents_as_of_the_whole(documents: list[dict[str, Any]], start: int, stop: int) -> None:
+    data = encode_documents(documents)
+    assert exact(decode_slice(data, start, stop)) == exact(decode_documents(data)[start:stop])
+
+
+def test_damaged_bytes_are_refused_by_slices_too() -> None:
+    for data in (b"", b"\x91", b"\xc1", b"\x91\x01", encode_documents([{"a": 1}])[:-1]):
+        with pytest.raises(StorageError):
+            decode_slice(data, 0, 1)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=3), st.none() | st.integers() | st.text(max_size=3) | st.binary())))
+def test_flat_documents_have_the_same_bytes_without_a_look(documents: list[dict[str, Any]]) -> None:
+    try:
+        expected = encode_documents(documents)
+    except DocumentError:
+        with pytest.raises(DocumentError):
+            encode_documents(FlatDocuments(documents), is_flat=True)
+    else:
+        assert encode_documents(FlatDocuments(documents), is_flat=True) == expected
+
+
+@given(st.uuids(), st.integers(0, 300))
+def test_sequential_uuids_are_those_of_the_numbers_that_follow(first: UUID, count: int) -> None:
+    first = UUID(int=first.int & ~0xFFFF)
+    found = sequential_uuids(first, count)
+    assert found == [UUID(int=first.int + n) for n in range(count)]
+    assert all(
+        type(each) is UUID and each.is_safe == first.is_safe and hash(each) == hash(UUID(int=each.int))
+        for each in found
+    )

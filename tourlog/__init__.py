@@ -14,6 +14,7 @@ from tourlog.errors import (
     StorageError,
     TourlogError,
     TransactionError,
+    UnknownOutcomeError,
 )
 from tourlog.facts import Fact
 from tourlog.order import append, post_query_transform
@@ -42,6 +43,7 @@ __all__ = [
     "TourlogError",
     "TransactionError",
     "TxReport",
+    "UnknownOutcomeError",
     "append",
     "call",
     "connect",

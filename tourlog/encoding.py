@@ -150,7 +150,8 @@ def _pack(fit: Callable[[Any], Any], value: Any) -> bytes:
             return _ENCODER.encode(fit(value))
         except (OverflowError, UnicodeEncodeError):
             # Integers past 64 bits, lone surrogates: looking for them first would slow every other value.
-            return _ENCODER.encode(_convert(value, -1, _ALWAYS_NATIVE))
+            given = list(value) if type(value) is FlatDocuments else value
+            return _ENCODER.encode(_convert(given, -1, _ALWAYS_NATIVE))
     except UnicodeEncodeError as error:
         raise DocumentError("expected keys of Unicode text, got a lone surrogate", path="") from error
     except RecursionError as error:
