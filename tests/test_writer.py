@@ -409,3 +409,20 @@ def test_two_processes_with_many_threads_lose_nothing_and_see_each_other(path: P
     with connect(path) as conn:
         assert [d["offset"] for d in conn.db().documents({"k": "all"})] == list(range(640))
         assert {end for name, _, end in conn.db().streams() if name != "all"} == {40}
+
+
+def test_a_transaction_that_sqlite_ended_by_itself_is_never_reported_as_made(conn: Connection) -> None:
+    """As it may after a read that failed."""
+    writer = conn._log._file._writer  # type: ignore[attr-defined]  # a log in a file
+    conn.append([{"k": "a", "n": 0}], "k")
+
+    def spoil(is_there: Callable[[], None]) -> None:
+        with pytest.raises(StorageError, match="after a write that failed"), conn._log.writing():
+            is_there()
+            prepared = conn_draft(conn)
+            writer.connection.execute("ROLLBACK")
+            conn._log.append(prepared)
+
+    with following(conn, spoil), pytest.raises(UnknownOutcomeError):
+        conn.append([{"k": "a", "n": 1}], "k")
+    assert (numbers(conn), conn.append([{"k": "a", "n": 2}], "k").t) == ([0], 2)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 FULL_DOCUMENTS = 100
 FULL_BYTES = 1 << 18
-_MOST_JOINED = 2_000
+_MOST_JOINED, _MOST_BYTES = 2_000, 1 << 24
 _LOOKED_AT = 20_000
-"""So many batches at most are joined in one transaction, and looked at in one read."""
+"""So many batches, of so many bytes, are joined in one transaction at most, and so many looked at in one read."""
 
 _SIZES = f"""SELECT place, count, length(body) FROM batch WHERE place > ? AND place >= {1 << OFFSET_BITS}
     ORDER BY place LIMIT {_LOOKED_AT}"""
@@ -66,13 +66,14 @@ def _runs(sizes: Sequence[Size]) -> Iterator[list[Size]]:
 def _parts(runs: Sequence[list[Size]]) -> Iterator[list[list[Size]]]:
     """Runs by the transaction that joins them."""
     part: list[list[Size]] = []
-    number = 0
+    number = size = 0
     for run in runs:
-        if part and number + len(run) > _MOST_JOINED:
+        length = sum(length for _, _, length in run)
+        if part and (number + len(run) > _MOST_JOINED or size + length > _MOST_BYTES):
             yield part
-            part, number = [], 0
+            part, number, size = [], 0, 0
         part.append(run)
-        number += len(run)
+        number, size = number + len(run), size + length
     if part:
         yield part
 

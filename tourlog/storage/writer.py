@@ -30,13 +30,13 @@ Statement = tuple[str, Iterable[tuple[Any, ...]]]
 class Group:
     """Transactions that one COMMIT makes durable, or none of them. `turnstile` is locked until then."""
 
-    __slots__ = ("error", "is_over", "members", "turnstile", "until")
+    __slots__ = ("error", "is_committed", "is_over", "members", "turnstile", "until")
 
     def __init__(self) -> None:
         self.turnstile = Lock()
         self.turnstile.acquire()
         self.until = monotonic() + _MOST_SECONDS
-        self.members, self.is_over = 0, False
+        self.members, self.is_committed, self.is_over = 0, False, False
         self.error: Callable[[], StorageError] | None = None
 
 
@@ -93,7 +93,7 @@ class Writer:
         """Execute statements, each for every row of its own, inside `writing`. An error undoes all of that
         transaction at once: SQLite itself does for some, and what it leaves of it must not be committed."""
         group = self._group
-        if self._failed or group is None:
+        if group is None or self._failed or not self.connection.in_transaction:
             raise StorageError("expected a write inside writing(), got one after a write that failed", path=None)
         try:
             if group.members and not self._wrote:
@@ -158,7 +158,11 @@ class Writer:
     def _undo_all(self, group: Group, reason: BaseException) -> None:
         try:
             if self.connection.in_transaction:
-                self._execute("ROLLBACK")
+                self.connection.execute("ROLLBACK")
+        except self._driver_error as error:
+            if group.error is None and not group.members:
+                raise self._failure(error) from error
+            reason = error
         finally:
             if group.error is None and group.members:
                 group.error = _undone(reason)
@@ -169,7 +173,8 @@ class Writer:
         if self._group is not group or self._lifetime.forked:
             return
         if not group.members:
-            self._execute("ROLLBACK")
+            if self.connection.in_transaction:
+                self._execute("ROLLBACK")
             self._end(group)
         elif alone or not self._shares or not self.place.is_wanted or self._is_full(group):
             self._commit(group)
@@ -188,12 +193,19 @@ class Writer:
         try:
             if self.connection.in_transaction:
                 self.connection.execute("COMMIT")
+                group.is_committed = True
             self._version = self.connection.data_version()
         except self._driver_error as error:
             group.error = _unknown(self._failure(error), error)
             self._undo_all(group, error)
-        else:
+            return
+        if group.is_committed:
             self._end(group)
+            return
+        # SQLite has ended the transaction by itself, or an interrupt came right after its end.
+        cause = StorageError("the transaction was over before its commit", path=None)
+        group.error = _unknown(cause, cause)
+        self._undo_all(group, cause)
 
     def _end(self, group: Group) -> None:
         self._group, group.is_over = None, True
