@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -12,6 +13,7 @@ from tourlog.storage.batches import (
     Pieces,
     cut,
     end_as_of,
+    gathered,
     joined,
     packed_spans,
     spans_of,
@@ -62,6 +64,20 @@ def test_what_is_joined_and_cut_holds_the_same_documents_of_the_same_transaction
     half = len(run) // 2
     if half:
         assert joined([joined(run[:half]), joined(run[half:])]) == whole
+
+
+@given(runs())
+def test_what_is_gathered_is_the_same_in_fewer_batches_of_bounded_size(run: list[Batch]) -> None:
+    found = list(gathered(run))
+    large = {batch.first for batch in run if batch.count == 40}
+    assert [pair for batch in found for pair in listed(batch)] == [pair for batch in run for pair in listed(batch)]
+    assert [batch for batch in run if batch.count == 40] == [
+        batch for batch in found if batch in run and batch.count == 40
+    ]
+    assert all(batch.count <= 100 for batch in found)
+    for one, other in pairwise(found):
+        assert one.first + one.count == other.first
+        assert one.count > 16 or other.count > 16 or one.count + other.count > 84
 
 
 @given(runs())

@@ -13,6 +13,7 @@ from tourlog.errors import ArgumentError
 from tourlog.fact_index import AttributeIndex, FactIndex, ForkedIndex
 from tourlog.facts import COLLECTIONS, Fact, elements, path_under, select
 from tourlog.facts import roots as attribute_roots
+from tourlog.storage.batches import gathered
 from tourlog.storage.log import Batch, EntityRecord, Log, StreamRecord
 from tourlog.stream import (
     ID_KEY,
@@ -123,7 +124,7 @@ class Snapshot:
             start = max(start, self.log.next_offset(record.id, self.since))
         amended: dict[int, EntityRecord] = {}
         known = EVERYTHING if self.history else start
-        for batch in self.log.read(record.id, start, stop, self.t):
+        for batch in gathered(self.log.read(record.id, start, stop, self.t)):
             first, end = max(start, batch.first), min(stop, batch.first + batch.count)
             documents: list[dict[str, Any] | None]
             if end - first == batch.count:

@@ -5,7 +5,7 @@ A batch of several transactions holds their documents one after the other, as `s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 import msgspec
@@ -14,6 +14,8 @@ from tourlog.storage.log import Batch
 
 _SPLIT = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _NUMBERS = msgspec.msgpack.Decoder(list[int]).decode
+
+_SMALL_DOCUMENTS, _SMALL_BYTES, _MOST_GATHERED = 16, 4096, 100
 
 Spans = tuple[tuple[int, int], ...]
 """How many documents of which transaction, in order."""
@@ -65,6 +67,8 @@ def end_as_of(batch: Batch, t: int) -> int:
 
 def joined(batches: Sequence[Batch]) -> Batch:
     """Batches of one stream that follow each other, as one."""
+    if len(batches) == 1:
+        return batches[0]
     spans: list[tuple[int, int]] = []
     for t, count in (span for batch in batches for span in spans_of(batch)):
         if spans and spans[-1][0] == t:
@@ -74,6 +78,25 @@ def joined(batches: Sequence[Batch]) -> Batch:
     body = _list_of(count, (memoryview(batch.body)[_header_size(batch.count) :] for batch in batches))
     last = batches[-1]
     return Batch(last.t, last.stream, batches[0].first, count, body, tuple(spans) if len(spans) > 1 else ())
+
+
+def gathered(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Batches of one stream that follow each other, runs of small ones as one: for who reads them all, that is fewer
+    to take apart."""
+    run: list[Batch] = []
+    count = 0
+    for batch in batches:
+        is_small = batch.count <= _SMALL_DOCUMENTS and len(batch.body) <= _SMALL_BYTES
+        if run and (not is_small or count + batch.count > _MOST_GATHERED):
+            yield joined(run)
+            run, count = [], 0
+        if is_small:
+            run.append(batch)
+            count += batch.count
+        else:
+            yield batch
+    if run:
+        yield joined(run)
 
 
 def cut(batch: Batch, start: int, stop: int) -> Batch:
