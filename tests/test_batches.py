@@ -71,9 +71,7 @@ def test_what_is_gathered_is_the_same_in_fewer_batches_of_bounded_size(run: list
     found = list(gathered(run))
     large = {batch.first for batch in run if batch.count == 40}
     assert [pair for batch in found for pair in listed(batch)] == [pair for batch in run for pair in listed(batch)]
-    assert [batch for batch in run if batch.count == 40] == [
-        batch for batch in found if batch in run and batch.count == 40
-    ]
+    assert [batch for batch in run if batch.count == 40] == [batch for batch in found if batch.first in large]
     assert all(batch.count <= 100 for batch in found)
     for one, other in pairwise(found):
         assert one.first + one.count == other.first
