@@ -638,3 +638,14 @@ def test_a_stream_larger_than_what_is_held_is_read_through(tmp_path: Path) -> No
         tracemalloc.stop()
     assert length == 1000 * (10 * 1000 + 20 * 2000) - 1000
     assert peak < 12_000_000 < length // 4
+
+
+def test_documents_of_small_transactions_know_theirs_wherever_a_slice_begins(conn: Connection) -> None:
+    for size in (3, 3, 1, 1, 30, 2, 1):
+        conn.append([{"k": 1}] * size, "k")
+    transactions = [t for t, size in enumerate((3, 3, 1, 1, 30, 2, 1), 1) for _ in range(size)]
+    snapshot = conn.db().snapshot
+    for start in range(42):
+        for stop in range(start, 43, 3):
+            found = [(each.offset, each.tx) for each in snapshot.ordered(Stream(("k",), (1,)), start, stop)]
+            assert found == list(enumerate(transactions))[start:stop]

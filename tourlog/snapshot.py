@@ -13,7 +13,7 @@ from tourlog.errors import ArgumentError
 from tourlog.fact_index import AttributeIndex, FactIndex, ForkedIndex
 from tourlog.facts import COLLECTIONS, Fact, elements, path_under, select
 from tourlog.facts import roots as attribute_roots
-from tourlog.storage.batches import gathered
+from tourlog.storage.batches import gathered, spans_of
 from tourlog.storage.log import Batch, EntityRecord, Log, StreamRecord
 from tourlog.stream import (
     ID_KEY,
@@ -91,11 +91,10 @@ class Snapshot:
         were appended, for a history."""
         record = self.find_stream(stream)
         for part in self._parts(record, start, stop):
-            t, spans = part.batch.t, iter(part.batch.spans)
-            end = part.first if part.batch.spans else part.first + len(part.documents)
+            t, end, spans = part.batch.t, part.batch.first, iter(spans_of(part.batch))
             ids = document_ids(part.prefix, part.first, len(part.documents))
             for offset, (e, document) in enumerate(zip(ids, part.documents, strict=True), part.first):
-                if offset == end:
+                while offset >= end:
                     t, count = next(spans)
                     end += count
                 if document is not None:
@@ -189,7 +188,8 @@ class Snapshot:
         if stream is None or place is None or stream.t > self.t:
             return None
         for batch in self.log.read(stream.id, place[1], place[1] + 1, self.t):
-            document = decode_documents(batch.body)[place[1] - batch.first]
+            number = place[1] - batch.first
+            (document,) = decode_slice(batch.body, number, number + 1)
             return stream, Ordered(e, place[1], document, batch.t)
         return None
 
