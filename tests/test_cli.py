@@ -425,6 +425,18 @@ class TestDemo:
         assert len(ancestors) == 5_204
 
 
+def heard_interrupts() -> None:
+    """A child of a shell's background job is born deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 class TestProcess:
     """What only a real process shows."""
 
@@ -442,11 +454,13 @@ class TestProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=heard_interrupts,
         ) as process:
             assert process.stdin is not None
             process.stdin.write(TWO_LINES * 5_000)
             process.stdin.flush()
-            time.sleep(1.5)
+            wait_for(Path(f"{store}-wal").exists)
+            time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             stdout, stderr = process.communicate(timeout=30)
         assert (process.returncode, stdout, stderr) == (130, b"", b"")

@@ -286,18 +286,18 @@ def test_two_hundred_levels_are_read_and_one_more_is_not() -> None:
     ids=lambda text: f"{text[:6]!r}-{len(text)}",
 )
 def test_hostile_text_is_refused_at_once(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(QuerySyntaxError) as caught:
         read(text)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert len(str(caught.value)) < 400
 
 
 def test_sets_inside_sets_are_compared_once_and_not_once_a_level() -> None:
     text = "#{" * 199 + " ".join(map(str, range(20_000))) + "}" * 199
-    start = time.perf_counter()
+    start = time.process_time()
     form = read(text)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert len(str(form)) == 80
 
 

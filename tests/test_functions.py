@@ -682,12 +682,12 @@ def test_decimals_do_not_depend_on_the_threads_context() -> None:
 )
 def test_a_pattern_cannot_run_away(name: str, pattern: str, text: str) -> None:
     """The time of Python's own `re` is exponential here; ours is linear, or refused."""
-    start = clock.perf_counter()
+    start = clock.process_time()
     try:
         call(name, pattern, text)
     except QueryError as error:
         assert error.details["function"] == name
-    assert clock.perf_counter() - start < 4
+    assert clock.process_time() - start < 4
 
 
 def test_a_pattern_lets_other_threads_run() -> None:

@@ -913,10 +913,10 @@ def test_clauses_nest_as_deep_as_said_and_no_deeper() -> None:
     ids=lambda text: f"{text[:30]!r}-{len(text)}",
 )
 def test_hostile_text_is_refused_soon_and_briefly(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(QuerySyntaxError) as caught:
         parse_query(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert len(str(caught.value)) < 700
 
 
