@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "storage.overlay",
     ),
     (
+        "html",
         "query.arithmetic",
         "storage.memory",
         "storage.sqlite_file",
@@ -42,8 +43,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "engines.codec",
         "engines.table",
         "facts",
+        "frames",
         "query.containers",
-        "query.rows",
         "query.syntax",
         "query.text",
         "storage.sqlite",
@@ -62,6 +63,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.forms",
         "query.functions",
         "query.program",
+        "query.rows",
         "storage",
     ),
     (
@@ -165,6 +167,12 @@ HEAVY = {
     "difflib": {"pytest_plugin", "query.functions"},
     "random": {"query.aggregates"},
     "pytest": {"entry.pytest_tourlog", "pytest_plugin"},
+    "pandas": {"frames", "query.rows"},
+    "polars": {"frames", "query.rows"},
+    "pyarrow": {"frames", "query.rows"},
+    "IPython": {"notebook"},
+    "altair": {"pictures"},
+    "vl_convert": {"pictures"},
     "rich": {"cli", "demo", "tables", "terminal"},
     "typer": {"cli"},
 }
