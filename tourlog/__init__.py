@@ -15,6 +15,7 @@ from tourlog.errors import (
     TourlogError,
     TransactionError,
 )
+from tourlog.extension import load_ipython_extension, unload_ipython_extension
 from tourlog.facts import Fact
 from tourlog.order import append, post_query_transform
 from tourlog.query.generate import Rules, gen_datalog, gen_rules, rules
@@ -48,9 +49,11 @@ __all__ = [
     "event_store",
     "gen_datalog",
     "gen_rules",
+    "load_ipython_extension",
     "log_store",
     "post_query_transform",
     "pydatalog_program",
     "q",
     "rules",
+    "unload_ipython_extension",
 ]

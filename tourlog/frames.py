@@ -129,8 +129,9 @@ def _fits_decimals(values: Column) -> bool:
     exponents = [value.as_tuple().exponent for value in values]
     if not all(isinstance(exponent, int) for exponent in exponents):  # NaN and the infinities have a letter
         return False
-    scale = max(0, *(-exponent for exponent in exponents))
-    return scale + max(0, *(value.adjusted() + 1 for value in values)) <= _DECIMAL_DIGITS
+    scale = max(0, *(-int(exponent) for exponent in exponents))
+    whole: int = max(0, *(value.adjusted() + 1 for value in values))
+    return scale + whole <= _DECIMAL_DIGITS
 
 
 def _is_naive(times: Column) -> bool:
