@@ -27,6 +27,7 @@ from tourlog.values import plain
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _MICROSECOND = timedelta(microseconds=1)
+_SHOWN_STREAMS = 10
 _MOST_KEY_ATTRIBUTES = 6
 """Up to so many, a key given as a dict is looked for in any order of its names."""
 
@@ -52,7 +53,7 @@ class Database:
         since = f", since {self.snapshot.since}" if self.snapshot.since else ""
         title = f"Database at t = {self.t:,}{since}{', history' if self.snapshot.history else ''}"
         total = counted(sum(count for _, _, count in streams), "document")
-        kept = [(name, ", ".join(stream.names), count) for name, stream, count in streams[:MOST_ROWS]]
+        kept = [(name, ", ".join(stream.names), count) for name, stream, count in streams[:_SHOWN_STREAMS]]
         table = table_html(("stream", "key", "documents"), kept, total=len(streams), noun="stream", count=False)
         return titled(title, note(f"{total} in {counted(len(streams), 'stream')}"), table if streams else "")
 
@@ -211,9 +212,13 @@ class TxReport:
             facts = list(islice(self._facts(), MOST_ROWS + 1))
         except StorageError:
             return None  # the store was closed; the offsets are still worth showing
-        spans = [(str(stream), f"{span.start} … {span.stop - 1}", len(span)) for stream, span in self.offsets.items()]
+        spans = [(str(stream), _span(span), len(span)) for stream, span in self.offsets.items()]
         table = table_html(("stream", "offsets", "documents"), spans, total=len(spans), noun="stream", count=False)
         return titled(f"Transaction {self.t:,}", table if spans else "", _facts_html(facts))
+
+
+def _span(offsets: range) -> str:
+    return str(offsets.start) if len(offsets) == 1 else f"{offsets.start} … {offsets.stop - 1}"
 
 
 def _facts_html(facts: list[Fact]) -> str:

@@ -36,7 +36,9 @@ _ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 _DIM = "opacity:.6"
 _LEFT, _RIGHT = "text-align:left", "text-align:right"
-_CODE = "margin:0;white-space:pre-wrap;line-height:1.4"
+_CODE = (
+    "margin:0;font-family:var(--jp-code-font-family, monospace);white-space:pre-wrap;word-break:normal;line-height:1.4"
+)
 
 _TOKEN = re.compile(
     r"""
@@ -45,7 +47,7 @@ _TOKEN = re.compile(
     | (?P<keyword>:[^\s,()\[\]{}";]+)
     | (?P<variable>[?$%][^\s,()\[\]{}";]*)
     | (?P<number>[+-]?\d[^\s,()\[\]{}";]*)
-    | (?P<function>(?<=\()[^\s,()\[\]{}";?:$%]+)
+    | (?P<function>(?<=\()[^\s,()\[\]{}";?:$%'][^\s,()\[\]{}";]*)
     """,
     re.VERBOSE,
 )
