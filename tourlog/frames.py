@@ -52,8 +52,10 @@ def to_polars(columns: Sequence[str], rows: Sequence[Any]) -> polars.DataFrame:
         raise _missing("polars") from error
 
     def series(name: str, values: Column) -> Any:
-        exact = _fits(values, _SCALARS, _INT128)
-        return polars.Series(name, values, dtype=None if exact else polars.Object)
+        if _fits(values, _SCALARS):
+            return polars.Series(name, values)
+        is_large = all(value is None or (type(value) is int and value in _INT128) for value in values)
+        return polars.Series(name, values, dtype=polars.Int128 if is_large else polars.Object)
 
     return polars.DataFrame([series(name, values) for name, values in _columns(columns, rows)])
 
@@ -66,7 +68,7 @@ def to_arrow(columns: Sequence[str], rows: Sequence[Any]) -> pyarrow.Table:
         raise _missing("pyarrow") from error
     arrays = {}
     for name, values in _columns(columns, rows):
-        if not _fits(values, (*_SCALARS, UUID), _INT64):
+        if not _fits(values, (*_SCALARS, UUID)):
             kinds = ", ".join(sorted({type(value).__name__ for value in values if value is not None}))
             raise ArgumentError(f"expected values that one type of Arrow's holds exactly in {name}, got {kinds}")
         arrays[name] = pyarrow.array(values)
@@ -99,7 +101,7 @@ def _is_exact(value: int) -> bool:
     return value.bit_length() <= 1023 and int(float(value)) == value
 
 
-def _fits(values: Column, scalars: tuple[type, ...], integers: range) -> bool:
+def _fits(values: Column, scalars: tuple[type, ...]) -> bool:
     """Whether all values but None are of one kind, and that kind is a scalar, or lists or dicts of such."""
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
@@ -109,17 +111,17 @@ def _fits(values: Column, scalars: tuple[type, ...], integers: range) -> bool:
         case None:
             return True
         case kind if kind is int:
-            return all(value in integers for value in present)
+            return all(value in _INT64 for value in present)
         case kind if kind is Decimal:
             return _fits_decimals(present)
         case kind if kind in (datetime, time):
             return len({value.tzinfo is None for value in present}) == 1 and (kind is datetime or _is_naive(present))
         case kind if kind in (list, tuple):
-            return _fits([inner for value in present for inner in value], scalars, integers)
+            return _fits([inner for value in present for inner in value], scalars)
         case kind if kind is dict:
             names = present[0].keys()
             same = all(value.keys() == names for value in present)
-            return bool(names) and same and all(_fits([v[name] for v in present], scalars, integers) for name in names)
+            return bool(names) and same and all(_fits([v[name] for v in present], scalars) for name in names)
         case kind:
             return kind in scalars
 
@@ -152,7 +154,7 @@ def _pandas_type(values: Column) -> Any:
     kinds = {type(value) for value in values}
     has_none = type(None) in kinds
     kinds -= {type(None)}
-    if len(kinds) != 1 or not _fits(values, _SCALARS, _INT64):
+    if len(kinds) != 1 or not _fits(values, _SCALARS):
         return object
     kind = kinds.pop()
     if kind is datetime:

@@ -35,6 +35,7 @@ from tourlog.query.syntax import Place, Query, Source
 from tourlog.values import decode
 
 MAGIC = "datalog"
+_MATCHER = f"tourlog.{MAGIC}"
 SAMPLED = 200
 """How many streams, and how many transactions, are looked at for the names of attributes to complete."""
 
@@ -329,22 +330,24 @@ def _rule_names(names: Mapping[str, Any], given: Sequence[str]) -> Iterator[str]
 
 def _matcher(names: Mapping[str, Any]) -> Callable[[Any], Any]:
     """`complete` as IPython's completer asks for it."""
-    from IPython.core.completer import SimpleCompletion, context_matcher
+    from IPython.core import completer
 
-    @context_matcher(identifier=f"tourlog.{MAGIC}")  # type: ignore[untyped-decorator]  # IPython has no types here
+    api: Any = completer  # which has no types
+
     def matcher(context: Any) -> dict[str, Any]:
         found = complete(names, context.full_text, context.cursor_line, context.cursor_position)
         if found is None:
             return {"completions": []}
-        words = [SimpleCompletion(word, type=found.kind) for word in found.words]
+        words = [api.SimpleCompletion(word, type=found.kind) for word in found.words]
         return {"completions": words, "matched_fragment": found.fragment, "suppress": True, "ordered": True}
 
-    return matcher  # type: ignore[no-any-return]  # IPython has no types here
+    made: Callable[[Any], Any] = api.context_matcher(identifier=_MATCHER)(matcher)
+    return made
 
 
 def _drop_matcher(shell: Any) -> None:
     matchers = shell.Completer.custom_matchers
-    matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != f"tourlog.{MAGIC}"]
+    matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", "") != _MATCHER]
 
 
 # Imports with a progress bar.
