@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "engines.worker",
         "errors",
+        "layout",
         "storage.log",
         "terminal",
     ),
@@ -138,6 +139,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "demo",
         "extension",
         "integrations.eventsourcing",
+        "pictures",
         "pytest_plugin",
     ),
     (
@@ -172,7 +174,6 @@ HEAVY = {
     "pyarrow": {"frames", "query.rows"},
     "IPython": {"notebook"},
     "altair": {"pictures"},
-    "vl_convert": {"pictures"},
     "rich": {"cli", "demo", "tables", "terminal"},
     "typer": {"cli"},
 }
