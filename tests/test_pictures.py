@@ -199,10 +199,25 @@ def test_a_picture_is_saved_as_svg_or_png(shop: tourlog.Connection, tmp_path: Pa
 
 
 @needs_altair
-def test_a_picture_shows_itself_in_a_notebook_and_fits_the_page(shop: tourlog.Connection) -> None:
-    shown = timeline(shop.db(), {"shop": 1})._repr_mimebundle_()
-    assert shown["image/svg+xml"].startswith('<svg style="max-width:100%;height:auto" ')
-    assert shown["text/plain"] == "<Picture: 3 documents of shop=1>"
+def test_a_picture_shows_itself_in_a_notebook(shop: tourlog.Connection) -> None:
+    picture = timeline(shop.db(), {"shop": 1})
+    assert picture._repr_mimebundle_() == {
+        "image/svg+xml": picture.svg(),
+        "text/plain": "<Picture: 3 documents of shop=1>",
+    }
+
+
+@needs_altair
+def test_a_picture_wider_than_a_page_is_shown_smaller() -> None:
+    rules = "".join(f"[(rule-{n} ?x) (rule-{n + 1} ?x)] " for n in range(9))
+    names = "".join(f"[(rule-9 ?x) [?x :attribute-{n} _]] " for n in range(12))
+    picture = rule_graph(f"[{rules}{names}]")
+    size = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
+    (width, height), shown = (
+        map(float, size.findall(svg)[0]) for svg in (picture.svg(), picture._repr_mimebundle_()["image/svg+xml"])
+    )
+    assert width > 1000
+    assert list(shown) == [840, round(height * 840 / width)]
 
 
 def test_without_altair_the_extra_that_brings_it_is_named() -> None:

@@ -4,6 +4,7 @@ other, a plan. The only module that knows Altair, which it imports when it draws
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ _CHARACTER, _LINE, _PADDING = 6.75, 15.0, 7.0
 _MARGIN = 4.0
 _INDENT = "\u200b\u00a0\u00a0"  # Vega trims all other spaces at the start of a line
 _WIDTH = 640
+_PAGE = 840
 _LANE = 26
 _ARROW = "M0 0L0.7 1.7L-0.7 1.7Z"
 _FILL = {
@@ -78,8 +80,17 @@ class Picture:
                 raise ArgumentError(f"expected a file that ends in .svg or .png, got {shown(str(path))}", path=path)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002  # IPython's
-        fitting = self.svg().replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
-        return {"image/svg+xml": fitting, "text/plain": f"<Picture: {self.title}>"}
+        return {"image/svg+xml": _fitting(self.svg()), "text/plain": f"<Picture: {self.title}>"}
+
+
+def _fitting(svg: str) -> str:
+    """The picture no wider than a page: notebooks that show it as an image would cut it off."""
+
+    def smaller(found: re.Match[str]) -> str:
+        width, height = map(float, found.groups())
+        return f'width="{_PAGE}" height="{height * _PAGE / width:.0f}"' if width > _PAGE else found[0]
+
+    return re.sub(r'width="([\d.]+)" height="([\d.]+)"', smaller, svg, count=1)
 
 
 # Streams.
