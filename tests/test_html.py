@@ -245,7 +245,7 @@ def test_each_kind_of_token_has_its_colour() -> None:
 def test_a_plan_shows_strata_engine_and_what_it_is_given(robots: tourlog.Connection) -> None:
     plan = robots.db().explain("[:find ?bot :where [?e :bot ?bot]]")
     assert "".join(seen(plan)).startswith("planrows(?bot) <- [?e 'bot' ?bot]query")
-    assert f"engine: {plan.engine}, for {plan.reason}" in seen(plan)
+    assert f"engine: {plan.engine} ({plan.reason})" in seen(plan)
 
 
 def test_queries_and_rules_show_their_text() -> None:
