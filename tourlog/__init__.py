@@ -16,6 +16,7 @@ from tourlog.errors import (
     TransactionError,
     UnknownOutcomeError,
 )
+from tourlog.extension import load_ipython_extension, unload_ipython_extension
 from tourlog.facts import Fact
 from tourlog.order import append, post_query_transform
 from tourlog.query.generate import Rules, gen_datalog, gen_rules, rules
@@ -50,9 +51,11 @@ __all__ = [
     "event_store",
     "gen_datalog",
     "gen_rules",
+    "load_ipython_extension",
     "log_store",
     "post_query_transform",
     "pydatalog_program",
     "q",
     "rules",
+    "unload_ipython_extension",
 ]

@@ -7,15 +7,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import chain, permutations
+from itertools import chain, islice, permutations
 from typing import Any
 
 from tourlog.documents import checked_stream
 from tourlog.draft import Draft, facts_between
 from tourlog.engines.pydatalog_program import exposed
-from tourlog.errors import ArgumentError, shown
+from tourlog.errors import ArgumentError, StorageError, shown
 from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
+from tourlog.html import MOST_ROWS, counted, folded, note, table_html, titled
 from tourlog.pull import pull
 from tourlog.query.parse import parse_pull
 from tourlog.query.run import Explanation, explain_query, run_query
@@ -26,6 +27,7 @@ from tourlog.values import plain
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _MICROSECOND = timedelta(microseconds=1)
+_SHOWN_STREAMS = 10
 _MOST_KEY_ATTRIBUTES = 6
 """Up to so many, a key given as a dict is looked for in any order of its names."""
 
@@ -42,6 +44,18 @@ class Database:
         since = f" since={self.snapshot.since}" if self.snapshot.since else ""
         history = " history" if self.snapshot.history else ""
         return f"<Database t={self.t}{since}{history}>"
+
+    def _repr_html_(self) -> str | None:
+        try:
+            streams = self.streams()
+        except StorageError:
+            return None  # the store was closed; the position is still worth showing
+        since = f", since {self.snapshot.since}" if self.snapshot.since else ""
+        title = f"Database at t = {self.t:,}{since}{', history' if self.snapshot.history else ''}"
+        total = counted(sum(count for _, _, count in streams), "document")
+        kept = [(name, ", ".join(stream.names), count) for name, stream, count in streams[:_SHOWN_STREAMS]]
+        table = table_html(("stream", "key", "documents"), kept, total=len(streams), noun="stream", count=False)
+        return titled(title, note(f"{total} in {counted(len(streams), 'stream')}"), table if streams else "")
 
     @property
     def t(self) -> int:
@@ -214,6 +228,29 @@ class TxReport:
     def __repr__(self) -> str:
         offsets = ", ".join(f"{stream}: {span.start}…{span.stop - 1}" for stream, span in self.offsets.items())
         return f"<TxReport t={self.t}{' ' if offsets else ''}{offsets}>"
+
+    def _repr_html_(self) -> str | None:
+        try:
+            facts = list(islice(self._facts(), MOST_ROWS + 1))
+        except StorageError:
+            return None  # the store was closed; the offsets are still worth showing
+        spans = [(str(stream), _span(span), len(span)) for stream, span in self.offsets.items()]
+        table = table_html(("stream", "offsets", "documents"), spans, total=len(spans), noun="stream", count=False)
+        return titled(f"Transaction {self.t:,}", table if spans else "", _facts_html(facts))
+
+
+def _span(offsets: range) -> str:
+    return str(offsets.start) if len(offsets) == 1 else f"{offsets.start} … {offsets.stop - 1}"
+
+
+def _facts_html(facts: list[Fact]) -> str:
+    """The first facts of a transaction, of which there may be one more than is shown."""
+    if not facts:
+        return note("nothing was written")
+    rows = [("+" if fact.added else "−", fact.e, fact.a, fact.v) for fact in facts[:MOST_ROWS]]
+    title = counted(len(facts), "fact") if len(facts) <= MOST_ROWS else f"the first {MOST_ROWS} facts"
+    table = table_html(("", "e", "a", "v"), rows, total=len(rows), count=False)
+    return folded(title, table)
 
 
 def q(

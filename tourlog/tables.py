@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from datetime import date, time, timedelta
@@ -22,11 +21,9 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from tourlog.html import visible
 from tourlog.values import MISSING, sort_key
 
-# Control characters, line separators, and what turns the direction of writing.
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _MAX_BITS = 14_000  # Python refuses to write integers of more than 4,300 digits in decimal.
 
 
@@ -77,8 +74,7 @@ def cell(value: Any) -> str:
     """
     encoded = jsonable(value)
     text = encoded if isinstance(encoded, str) else json.dumps(encoded, ensure_ascii=False)
-    # Else a document could clear the screen of who looks at it, or show a name for another one.
-    return _INVISIBLE.sub(lambda found: _ESCAPES.get(found[0], f"\\u{ord(found[0]):04x}"), text)
+    return visible(text)
 
 
 def print_table(

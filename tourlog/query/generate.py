@@ -11,6 +11,7 @@ from typing import Any
 
 from tourlog.documents import check_names
 from tourlog.errors import ArgumentError
+from tourlog.html import edn_html
 from tourlog.query.edn import read
 from tourlog.query.forms import syntax_error
 from tourlog.query.writer import Keyword, Symbol, attribute_form, to_edn
@@ -54,6 +55,10 @@ class GeneratedQuery:
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  # the protocol of IPython
         printer.text(self.edn)
 
+    def _repr_html_(self) -> str:
+        sections = re.sub(r" (?=:in |:where )", "\n ", self.edn)
+        return edn_html(re.sub(r"(?<=]) (?=\[)", "\n         ", sections))
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -74,6 +79,12 @@ class Rules:
         if not isinstance(other, Rules):
             return NotImplemented
         return Rules(f"[{_inside(self.edn)}\n{_inside(other.edn)}\n]")
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  # the protocol of IPython
+        printer.text(self.edn)
+
+    def _repr_html_(self) -> str:
+        return edn_html(self.edn)
 
 
 def gen_datalog(offset_type: str, *keys: str) -> GeneratedQuery:

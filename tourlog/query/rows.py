@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
+from tourlog.frames import to_arrow, to_pandas, to_polars
+from tourlog.html import rows_html, rows_text
 from tourlog.values import identity
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
 
 
 class Rows(Sequence[Any]):
@@ -48,3 +55,26 @@ class Rows(Sequence[Any]):
         shown = ", ".join(map(repr, self._rows[:20]))
         more = f", … {len(self) - 20} more" if len(self) > 20 else ""
         return f"Rows({' '.join(self.columns)}: [{shown}{more}])"
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a pandas DataFrame under the names in `columns`; pulled documents that stand alone become
+        columns, one an attribute. A column of values that no type of pandas' holds exactly is one of objects.
+
+        Raises ArgumentError when pandas is not installed: it comes with `tourlog[frames]`.
+        """
+        return to_pandas(self.columns, self._rows)
+
+    def to_polars(self) -> polars.DataFrame:
+        """The rows as a polars DataFrame, as `to_pandas`."""
+        return to_polars(self.columns, self._rows)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The rows as an Arrow Table, as `to_pandas`; raises ArgumentError also for a column of values that no
+        type of Arrow's holds exactly, such as numbers and texts."""
+        return to_arrow(self.columns, self._rows)
+
+    def _repr_html_(self) -> str:
+        return rows_html(self.columns, self._rows)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  # the protocol of IPython
+        printer.text(rows_text(self.columns, self._rows))

@@ -14,6 +14,7 @@ from tourlog.engines import ordered as ordered_path
 from tourlog.engines.choice import Choice, choose
 from tourlog.engines.execution import Budget, Execution, SourceData
 from tourlog.errors import ArgumentError, QueryError
+from tourlog.html import code_html, edn_html, folded, titled
 from tourlog.pull import pull
 from tourlog.query.destructure import destructure
 from tourlog.query.parse import parse_pull, parse_query, parse_rules
@@ -60,9 +61,20 @@ class Explanation:
     program: str
 
     def __str__(self) -> str:
+        return "\n".join(f"{title}\n{indent(text, '  ')}" for title, text in self._parts())
+
+    def _parts(self) -> list[tuple[str, str]]:
         clauses = "\n".join(map(str, self.query.where))
-        parts = {"query": clauses, "plan": str(self.plan), f"engine: {self.engine} ({self.reason})": self.program}
-        return "\n".join(f"{title}\n{indent(text, '  ')}" for title, text in parts.items())
+        engine = f"engine: {self.engine} ({self.reason})"
+        return [("query", clauses), ("plan", str(self.plan)), (engine, self.program)]
+
+    def _repr_html_(self) -> str:
+        (_, clauses), (_, plan), (engine, program) = self._parts()
+        parts = folded("query", edn_html(clauses)), folded(engine, code_html(program))
+        return titled("plan", edn_html(plan), *parts)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  # the protocol of IPython
+        printer.text(str(self))
 
 
 def run_query(
