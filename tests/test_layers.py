@@ -90,6 +90,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "engines.computing",
         "engines.ordered",
         "engines.typing",
+        "past",
         "query.check",
         "query.parse_find",
         "query.plan",
@@ -112,6 +113,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("engines.compiled",),
     ("query.run",),
+    ("questions",),
     ("database",),
     (
         "arguments",

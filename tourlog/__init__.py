@@ -17,6 +17,7 @@ from tourlog.errors import (
 )
 from tourlog.facts import Fact
 from tourlog.order import append, post_query_transform
+from tourlog.past import EntityVersion, PastTransaction
 from tourlog.query.generate import Rules, gen_datalog, gen_rules, rules
 from tourlog.query.rows import Rows
 from tourlog.stream import Stream
@@ -32,7 +33,9 @@ __all__ = [
     "Connection",
     "Database",
     "DocumentError",
+    "EntityVersion",
     "Fact",
+    "PastTransaction",
     "QueryError",
     "QuerySyntaxError",
     "Rows",

@@ -18,11 +18,12 @@ from tourlog.documents import check_names, group_documents, listed
 from tourlog.draft import Draft, Savepoint, facts_between
 from tourlog.errors import ArgumentError, TransactionError, shown
 from tourlog.fact_index import FactIndex
+from tourlog.past import PastTransaction, offsets_of
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
 from tourlog.storage.log import Log
 from tourlog.stream import Stream
-from tourlog.transaction import apply, operations
+from tourlog.transaction import annotate, apply, check_meta, operations
 from tourlog.values import plain
 
 DURABILITIES = ("full", "normal")
@@ -37,6 +38,7 @@ class Block:
     is_open: bool = True
     failed: bool = False
     written: bool = False
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 def connect(
@@ -106,18 +108,32 @@ class Connection:
         block = self._block
         return Database(self._newest() if block is None else block.draft.view())
 
+    def tx_range(self, start: int = 1, stop: int | None = None) -> Iterator[PastTransaction]:
+        """The transactions `start` … `stop` - 1 of the newest database in order; see `Database.tx_range`."""
+        return self.db().tx_range(start, stop)
+
     # Writing.
 
-    def transact(self, tx_data: Any, *, tx_id: str | UUID | None = None) -> TxReport:
+    def transact(
+        self, tx_data: Any, *, tx_id: str | UUID | None = None, meta: Mapping[str, Any] | None = None
+    ) -> TxReport:
         """Apply transaction data to the newest database and commit it: all of it, or nothing.
 
         `tx_data` is a list of documents (upserted by their `db/id`; without one they get a new one),
         `("db/add", e, a, v)`, `("db/retract", e, a, v)`, `("db/retract-entity", e)`,
         `("db/cas", e, a, old, new)` and `call(f, *args)`. With a `tx_id` that is already in the store, nothing
         is written and the report is that transaction's.
+
+        `meta` says who wrote it, why, or what caused it: attributes of the transaction's entity, whose id is its
+        position, so that queries find them.
+
+        >>> conn = connect()
+        >>> report = conn.transact([{"db/id": "ann", "name": "Ann"}], meta={"who": "bob"})
+        >>> conn.db().q("[:find ?who . :where [_ :name _ ?tx] [?tx :who ?who]]")
+        'bob'
         """
         given = operations(tx_data)
-        return self._write(lambda draft: apply(draft, given, Database), tx_id)
+        return self._write(lambda draft: apply(draft, given, Database), tx_id, meta)
 
     def append(
         self,
@@ -127,12 +143,14 @@ class Connection:
         unless: Any = None,
         only_if: Any = None,
         tx_id: str | UUID | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> TxReport:
         """Append documents, each to the stream its key attributes name, in the order given.
 
         `expect` is the stream's next offset, or a mapping from streams (or their tuples of values) to
         theirs; ConflictError otherwise. `unless` and `only_if` are queries, or tuples of a query and its
-        inputs after the database: ConditionError if one has an answer, or has none.
+        inputs after the database: ConditionError if one has an answer, or has none. `tx_id` and `meta` are those of
+        `transact`.
         """
         given = listed(documents)
         check_names(key)
@@ -145,24 +163,28 @@ class Connection:
             for stream, group in grouped:
                 draft.extend(draft.tail(stream), list(map(plain, group)) if later else group)
 
-        return self._write(change, tx_id)
+        return self._write(change, tx_id, meta)
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, meta: Mapping[str, Any] | None = None) -> Iterator[Connection]:
         """A block whose appends and transactions through this connection, by this thread, are one.
 
         Blocks nest. An exception that leaves any of them undoes everything. Meanwhile other threads that write
         wait; other tasks of this thread's event loop are refused, and had better not run: do not await in it.
+        What is given as `meta`, here and inside, is stated of the one transaction, if there is anything to write.
         """
-        block = self._block
+        stated, block = check_meta(meta), self._block
         if block is not None:
             with self._inside(block):
                 yield self
+            block.meta.update(stated)
             return
-        with self._log.writing(), self._opened(None):
+        with self._log.writing(), self._opened(None, stated):
             yield self
 
-    def run(self, work: Callable[[], object], *, tx_id: str | UUID | None = None) -> TxReport:
+    def run(
+        self, work: Callable[[], object], *, tx_id: str | UUID | None = None, meta: Mapping[str, Any] | None = None
+    ) -> TxReport:
         """Call `work()` in a `transaction()` block and report on all it wrote as one. With a `tx_id` that is
         already in the store, `work` is not called and the report is that transaction's.
 
@@ -172,18 +194,19 @@ class Connection:
         """
         if not callable(work):
             raise ArgumentError(f"expected a function to run, got {shown(work)}", argument="work")
-        name, block = _tx_id(tx_id), self._block
+        name, stated, block = _tx_id(tx_id), check_meta(meta), self._block
         if block is not None:
             _refuse_id_inside(tx_id)
             savepoint, before = block.draft.savepoint(), block.draft.view()
             with self._inside(block):
                 work()
+            block.meta.update(stated)
             return _report_inside(block.draft, savepoint, before)
         with self._log.writing():
             known = self._known(name)
             if known is not None:
                 return known
-            with self._opened(name) as opened:
+            with self._opened(name, stated) as opened:
                 work()
         return self._report(opened.draft, opened.written)
 
@@ -196,9 +219,9 @@ class Connection:
         return block if block is not None and block.is_open and block.thread == threading.get_ident() else None
 
     @contextmanager
-    def _opened(self, tx_id: str | None) -> Iterator[Block]:
+    def _opened(self, tx_id: str | None, meta: Mapping[str, Any]) -> Iterator[Block]:
         """A block of this thread and context, committed at its end."""
-        block = Block(Draft(self._newest()))
+        block = Block(Draft(self._newest()), meta=dict(meta))
         token = self._opened_block.set(block)
         try:
             yield block
@@ -206,7 +229,7 @@ class Connection:
                 raise TransactionError(
                     "the transaction is undone: an exception left a block inside this one and was caught"
                 )
-            block.written = self._append(block.draft, tx_id)
+            block.written = self._append(block.draft, tx_id, block.meta)
         finally:
             block.is_open = False
             with suppress(ValueError):  # closed in another context, as async generators may be: `is_open` tells
@@ -227,11 +250,18 @@ class Connection:
     def _at(self, t: int) -> Snapshot:
         return Snapshot(self._log, self._index, t)
 
-    def _write(self, change: Callable[[Draft], None], tx_id: str | UUID | None) -> TxReport:
-        block = self._block
+    def _write(
+        self,
+        change: Callable[[Draft], None],
+        tx_id: str | UUID | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> TxReport:
+        stated, block = check_meta(meta), self._block
         if block is not None:
             _refuse_id_inside(tx_id)
-            return _write_inside(block.draft, change)
+            report = _write_inside(block.draft, change)
+            block.meta.update(stated)
+            return report
         name = _tx_id(tx_id)
         with self._log.writing():
             known = self._known(name)
@@ -239,13 +269,15 @@ class Connection:
                 return known
             draft = Draft(self._newest())
             change(draft)
-            written = self._append(draft, name)
+            written = self._append(draft, name, stated)
         return self._report(draft, written)
 
-    def _append(self, draft: Draft, tx_id: str | None) -> bool:
+    def _append(self, draft: Draft, tx_id: str | None, meta: Mapping[str, Any]) -> bool:
         """Write the draft to the log, unless there is nothing to write; whether it was written."""
         written = tx_id is not None or not draft.is_empty()
         if written:
+            if meta:
+                annotate(draft, meta)
             self._log.append(draft.prepare(tx_id))
         return written
 
@@ -261,14 +293,7 @@ class Connection:
 
     def _report_of(self, t: int) -> TxReport:
         """The report of an earlier transaction."""
-        offsets: dict[Stream, range] = {}
-        for batch in self._log.tail(t - 1, t):
-            record = self._log.stream_by_id(batch.stream) if batch.stream else None
-            if record is not None:
-                stream = Stream(record.names, record.values)
-                start = offsets[stream].start if stream in offsets else batch.first
-                offsets[stream] = range(start, batch.first + batch.count)
-        return _report_between(self._at(t - 1), self._at(t), offsets, t - 1)
+        return _report_between(self._at(t - 1), self._at(t), offsets_of(self._log, t), t - 1)
 
 
 def _write_inside(draft: Draft, change: Callable[[Draft], None]) -> TxReport:

@@ -16,11 +16,12 @@ from tourlog.engines.pydatalog_program import exposed
 from tourlog.errors import ArgumentError, shown
 from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
+from tourlog.past import EntityVersion, PastTransaction, transactions, versions
 from tourlog.pull import pull
 from tourlog.query.parse import parse_pull
 from tourlog.query.run import Explanation, explain_query, run_query
 from tourlog.snapshot import ANY, EVERYTHING, Snapshot
-from tourlog.stream import ID_KEY, OFFSET_KEY, Stream
+from tourlog.stream import ID_KEY, Stream
 from tourlog.transaction import apply
 from tourlog.values import plain
 
@@ -112,8 +113,7 @@ class Database:
         if self.snapshot.history:
             raise ArgumentError("a history has facts but no documents: take them from the database itself or as_of")
         low, high = whole_number("start", start), EVERYTHING if stop is None else whole_number("stop", stop)
-        found = self.snapshot.ordered(self.stream(key), low, high)
-        return [{ID_KEY: each.e, OFFSET_KEY: each.offset, **each.document} for each in found]
+        return self.snapshot.documents(self.stream(key), low, high)
 
     def stream(self, key: Any) -> Stream:
         """The stream a key names: with its names in the order given if there is such a stream, else in any
@@ -138,6 +138,17 @@ class Database:
         ]
 
     # Time.
+
+    def tx_range(self, start: int = 1, stop: int | None = None) -> Iterator[PastTransaction]:
+        """The transactions `start` … `stop` - 1 in order: each with its position, instant, id, meta, offsets, and
+        the facts it added and retracted."""
+        first, end = whole_number("start", start), EVERYTHING if stop is None else whole_number("stop", stop)
+        return transactions(self.snapshot, max(first, 1), end)
+
+    def entity_history(self, eid: Any) -> list[EntityVersion]:
+        """The states an entity went through, oldest first: the transaction, its instant, and the document it left,
+        None where it retracted the entity."""
+        return versions(self.snapshot, _entity_id(eid))
 
     def as_of(self, t: int | datetime) -> Database:
         """The database as it was at position `t`, or at an instant (a datetime with a time zone)."""

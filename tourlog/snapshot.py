@@ -40,6 +40,9 @@ ANY: Any = _Any()
 EVERYTHING = (1 << 62) - 1
 """An offset past every document of any stream."""
 
+MOST_SHOWN = 100
+"""How many documents an error carries of those that got in its way."""
+
 
 class Ordered(NamedTuple):
     """A document in its place: its id, its offset, its own attributes, the transaction that appended it."""
@@ -89,6 +92,11 @@ class Snapshot:
                     if current is not None:
                         yield Ordered(document_id(record.prefix, offset), offset, current, batch.t)
 
+    def documents(self, stream: Stream, start: int, stop: int) -> list[dict[str, Any]]:
+        """The documents at offsets start … stop - 1 in order, each with its `db/id` and `offset`."""
+        found = self.ordered(stream, start, stop)
+        return [{ID_KEY: each.e, OFFSET_KEY: each.offset, **each.document} for each in found]
+
     def offset_metadata(self) -> dict[str, Any]:
         """The next offset of every stream under the stream's name, as one document."""
         offsets = {record.name: offset for record, offset in self.log.streams(self.t)}
@@ -101,7 +109,7 @@ class Snapshot:
         record = self.log.entity(ordered_bytes(e), self.t)
         if record is not None:
             return decode(record.state)  # type: ignore[no-any-return]  # states are dicts or None
-        found = self._appended(e)
+        found = self.appended(e)
         if found is None:
             return None
         stream, document = found
@@ -133,7 +141,8 @@ class Snapshot:
         if kept:
             yield kept[0] if type(content) not in COLLECTIONS else type(content)(kept)
 
-    def _appended(self, e: Any) -> tuple[StreamRecord, Ordered] | None:
+    def appended(self, e: Any) -> tuple[StreamRecord, Ordered] | None:
+        """An ordered document as it was appended, with its stream; None for what is none at this position."""
         place = document_place(e)
         stream = self.log.stream_by_prefix(place[0]) if place is not None else None
         if stream is None or place is None or stream.t > self.t:

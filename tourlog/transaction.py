@@ -14,8 +14,17 @@ from tourlog.documents import check_document, check_names
 from tourlog.draft import Draft
 from tourlog.errors import ConflictError, DocumentError, TransactionError, shown
 from tourlog.facts import elements
-from tourlog.snapshot import Snapshot
-from tourlog.stream import ID_KEY, OFFSET_KEY, OFFSET_METADATA, ORDER_KEY, SYSTEM_PREFIX, Stream, document_id
+from tourlog.snapshot import MOST_SHOWN, Snapshot
+from tourlog.stream import (
+    ID_KEY,
+    META_KEY,
+    OFFSET_KEY,
+    OFFSET_METADATA,
+    ORDER_KEY,
+    SYSTEM_PREFIX,
+    Stream,
+    document_id,
+)
 from tourlog.values import check, identity, plain
 
 View: TypeAlias = Callable[[Snapshot], Any]
@@ -74,6 +83,31 @@ def operations(tx_data: Any) -> list[Any]:
     return list(tx_data)
 
 
+def check_meta(meta: Any) -> dict[str, Any]:
+    """What a caller states about a transaction, ready to be stored; nothing for None."""
+    if meta is None:
+        return {}
+    check(meta, where="meta")
+    for attribute in meta:
+        if attribute.startswith(SYSTEM_PREFIX):
+            raise TransactionError(
+                f"meta has {shown(attribute)}; attributes {SYSTEM_PREFIX}… are the store's own", operation=attribute
+            )
+    return plain(meta)  # type: ignore[no-any-return]  # a dict, as checked
+
+
+def annotate(draft: Draft, meta: Mapping[str, Any]) -> None:
+    """State attributes of the caller's own on the transaction's entity, whose id is its position."""
+    state = draft.state(draft.t) or {}
+    if state and META_KEY not in state:
+        raise TransactionError(
+            f"{draft.t} is the id of an entity and cannot be that of the transaction, which has meta too: give other "
+            "ids than whole numbers to entities of a store whose transactions have meta",
+            operation=draft.t,
+        )
+    draft.put(draft.t, {META_KEY: True, **state, **meta})
+
+
 # Documents.
 
 
@@ -119,6 +153,7 @@ def _ordered(draft: Draft, document: Mapping[str, Any], number: int) -> None:
             stream=stream,
             expected=offset,
             actual=tail.next,
+            appended=draft.view().documents(stream, offset, offset + MOST_SHOWN),
         )
     if type(document.get(ID_KEY)) is not UUID or document[ID_KEY] != document_id(tail.record.prefix, offset):
         raise TransactionError(
