@@ -114,6 +114,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engines.compiled",),
     ("query.run",),
     ("questions",),
+    ("invariants",),
     ("database",),
     (
         "arguments",

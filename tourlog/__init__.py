@@ -9,6 +9,7 @@ from tourlog.errors import (
     ConditionError,
     ConflictError,
     DocumentError,
+    InvariantError,
     QueryError,
     QuerySyntaxError,
     StorageError,
@@ -16,6 +17,7 @@ from tourlog.errors import (
     TransactionError,
 )
 from tourlog.facts import Fact
+from tourlog.invariants import Invariant
 from tourlog.order import append, post_query_transform
 from tourlog.past import EntityVersion, PastTransaction
 from tourlog.query.generate import Rules, gen_datalog, gen_rules, rules
@@ -35,6 +37,8 @@ __all__ = [
     "DocumentError",
     "EntityVersion",
     "Fact",
+    "Invariant",
+    "InvariantError",
     "PastTransaction",
     "QueryError",
     "QuerySyntaxError",

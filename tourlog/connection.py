@@ -13,11 +13,12 @@ from typing import Any
 from uuid import UUID
 
 from tourlog.conditions import check_conditions, check_expected
-from tourlog.database import Database, TxReport
+from tourlog.database import Database, TxReport, unwrapped
 from tourlog.documents import check_names, group_documents, listed
 from tourlog.draft import Draft, Savepoint, facts_between
 from tourlog.errors import ArgumentError, TransactionError, shown
 from tourlog.fact_index import FactIndex
+from tourlog.invariants import Invariant, Standing, drop, require
 from tourlog.past import PastTransaction, offsets_of
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
@@ -85,6 +86,7 @@ class Connection:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._index = FactIndex(log)
+        self._standing = Standing()
         # Of the context and not of the thread: the tasks of an event loop must not get into each other's blocks.
         self._opened_block: ContextVar[Block | None] = ContextVar("opened_block", default=None)
 
@@ -179,8 +181,9 @@ class Connection:
                 yield self
             block.meta.update(stated)
             return
-        with self._log.writing(), self._opened(None, stated):
+        with self._log.writing(), self._opened(None, stated) as opened:
             yield self
+        self._committed(opened.draft, opened.written)
 
     def run(
         self, work: Callable[[], object], *, tx_id: str | UUID | None = None, meta: Mapping[str, Any] | None = None
@@ -208,7 +211,34 @@ class Connection:
                 return known
             with self._opened(name, stated) as opened:
                 work()
+        self._committed(opened.draft, opened.written)
         return self._report(opened.draft, opened.written)
+
+    # Invariants.
+
+    def require(self, name: str, rule: Any, *inputs: Any) -> TxReport:
+        """From now on refuse every transaction, of whichever program, after which the query `rule` (its inputs
+        are the newest database, then `inputs`) has an answer: InvariantError names the invariant and the rows.
+
+        The invariant is stored in the log. Requiring the same again does nothing; ArgumentError for another query
+        under a name that is taken, InvariantError when the store breaks it already.
+
+        >>> conn = connect()
+        >>> report = conn.require("no debts", "[:find ?a ?sum :where [?a :balance ?sum] [(< ?sum 0)]]")
+        >>> conn.transact([{"db/id": "ann", "balance": -1}])
+        Traceback (most recent call last):
+        tourlog.errors.InvariantError: the invariant 'no debts' does not hold: [('ann', -1)]
+        """
+        given = [list(each) if isinstance(each, Iterator) else unwrapped(each) for each in inputs]
+        return self._write(lambda draft: require(draft, name, rule, given))
+
+    def invariants(self) -> tuple[Invariant, ...]:
+        """The standing invariants, in the order they were required."""
+        return self.db().invariants()
+
+    def drop_invariant(self, name: str) -> TxReport:
+        """Require it no more; ArgumentError when there is no invariant of that name."""
+        return self._write(lambda draft: drop(draft, name))
 
     # Inside.
 
@@ -270,6 +300,7 @@ class Connection:
             draft = Draft(self._newest())
             change(draft)
             written = self._append(draft, name, stated)
+        self._committed(draft, written)
         return self._report(draft, written)
 
     def _append(self, draft: Draft, tx_id: str | None, meta: Mapping[str, Any]) -> bool:
@@ -278,8 +309,14 @@ class Connection:
         if written:
             if meta:
                 annotate(draft, meta)
+            self._standing.enforce(draft)
             self._log.append(draft.prepare(tx_id))
         return written
+
+    def _committed(self, draft: Draft, written: bool) -> None:
+        """What there is to do once a draft is in the log for good."""
+        if written:
+            self._standing.committed(draft)
 
     def _known(self, tx_id: str | None) -> TxReport | None:
         """The report of the transaction with this id, if there is one."""

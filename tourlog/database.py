@@ -16,6 +16,7 @@ from tourlog.engines.pydatalog_program import exposed
 from tourlog.errors import ArgumentError, shown
 from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
+from tourlog.invariants import Invariant, enforce, invariants_at, watched_at
 from tourlog.past import EntityVersion, PastTransaction, transactions, versions
 from tourlog.pull import pull
 from tourlog.query.parse import parse_pull
@@ -137,6 +138,10 @@ class Database:
             for record, offset in self.snapshot.log.streams(self.t)
         ]
 
+    def invariants(self) -> tuple[Invariant, ...]:
+        """The standing invariants that hold at this position, in the order they were required."""
+        return invariants_at(self.snapshot)
+
     # Time.
 
     def tx_range(self, start: int = 1, stop: int | None = None) -> Iterator[PastTransaction]:
@@ -163,11 +168,12 @@ class Database:
         return Database(_moved(self.snapshot, history=True))
 
     def with_(self, tx_data: Any) -> TxReport:
-        """What `transact` would report, on this very database; nothing is written."""
+        """What `transact` would report, or raise, on this very database; nothing is written."""
         if not self.snapshot.is_plain:
             raise ArgumentError("with_ needs a database as of a position, not a history or a since")
         draft = Draft(self.snapshot)
         apply(draft, tx_data, Database)
+        enforce(draft, watched_at(self.snapshot))
         after = Database(draft.result())
         return TxReport(self, after, draft.offsets(), lambda: facts_between(self.snapshot, after.snapshot, self.t))
 

@@ -24,6 +24,8 @@ META_KEY = "db/meta"
 SYSTEM_PREFIX = "db/"
 OFFSET_METADATA = "offset-metadata"
 """The entity that shows every stream's next offset."""
+INVARIANTS = "db/invariants"
+"""The entity that holds the standing invariants."""
 
 _PREFIX_BITS = 60
 _OFFSET_BITS = 62

@@ -17,6 +17,7 @@ from tourlog.facts import elements
 from tourlog.snapshot import MOST_SHOWN, Snapshot
 from tourlog.stream import (
     ID_KEY,
+    INVARIANTS,
     META_KEY,
     OFFSET_KEY,
     OFFSET_METADATA,
@@ -32,6 +33,10 @@ View: TypeAlias = Callable[[Snapshot], Any]
 
 _OPERATIONS = ("db/add", "db/retract", "db/retract-entity", "db/cas")
 _CONTAINERS = (list, tuple, set, frozenset, dict)
+_VIEWS = {
+    OFFSET_METADATA: "a view of the streams and cannot be written",
+    INVARIANTS: "written by Connection.require and drop_invariant only",
+}
 _MOST_CALLS = 100
 """How deep transaction functions may return further transaction functions."""
 
@@ -167,11 +172,8 @@ def _entity_id(e: Any, number: int) -> Any:
     e = plain(e, ID_KEY)
     if e is None or type(e) in _CONTAINERS:
         raise TransactionError(f"expected a scalar as db/id in tx_data[{number}], got {shown(e)}", operation=e)
-    if type(e) is str and e == OFFSET_METADATA:
-        raise TransactionError(
-            f"{OFFSET_METADATA!r} in tx_data[{number}] is a view of the streams and cannot be written",
-            operation=e,
-        )
+    if type(e) is str and e in _VIEWS:
+        raise TransactionError(f"{e!r} in tx_data[{number}] is {_VIEWS[e]}", operation=e)
     return e
 
 
