@@ -114,7 +114,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engines.compiled",),
     ("query.run",),
     ("questions",),
-    ("invariants",),
+    (
+        "difference",
+        "invariants",
+    ),
     ("database",),
     (
         "arguments",

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tourlog
 from tourlog import Connection, Stream, call
@@ -272,3 +274,128 @@ def test_the_history_of_an_ordered_document_begins_with_how_it_was_appended(conn
 def test_the_view_of_the_streams_has_no_history_of_its_own(conn: Connection) -> None:
     with pytest.raises(tourlog.ArgumentError, match="as_of"):
         conn.db().entity_history("offset-metadata")
+
+
+# What came and went.
+
+
+def test_a_difference_has_the_facts_that_came_and_those_that_went(conn: Connection) -> None:
+    conn.append([{"k": 1, "n": 1}, {"k": 1, "n": 2}], "k")
+    older = conn.transact([{"db/id": "x", "a": 1, "b": 1, "tags": ["p", "q"]}, {"db/id": "y", "a": 1}]).db_after
+    conn.transact([{"db/id": "x", "a": 2, "b": 2}, ("db/retract", "x", "tags", "p")])
+    conn.append([{"k": 1, "n": 3}, {"k": 1, "n": 4}], "k")
+    first, last = (conn.db().documents({"k": 1})[offset]["db/id"] for offset in (0, 3))
+    conn.transact([{"db/id": "x", "b": 1}, {"db/id": last, "n": 5}, {"db/id": first, "n": 0}])
+    newer = conn.transact([("db/retract-entity", "y"), {"db/id": "z", "c": {"d": None}}]).db_after
+    third = conn.db().documents({"k": 1})[2]["db/id"]
+    came, went = newer.diff(older)
+    assert sorted(came, key=repr) == sorted(
+        [
+            *((third, a, v, 4, True) for a, v in (("k", 1), ("n", 3), ("offset", 2))),
+            *((last, a, v, t, True) for a, v, t in (("k", 1, 4), ("n", 5, 5), ("offset", 3, 4))),
+            ("x", "a", 2, 3, True),
+            (first, "n", 0, 5, True),
+            ("z", "c", {"d": None}, 6, True),
+            ("z", "c.d", None, 6, True),
+        ],
+        key=lambda fact: repr(tourlog.Fact(*fact)),
+    )
+    assert sorted(went, key=repr) == sorted(
+        [
+            tourlog.Fact("x", "a", 1, 3, False),
+            tourlog.Fact("x", "tags", "p", 3, False),
+            tourlog.Fact(first, "n", 1, 5, False),
+            tourlog.Fact("y", "a", 1, 6, False),
+        ],
+        key=repr,
+    )
+    assert [fact.tx for fact in came] == sorted(fact.tx for fact in came)
+    assert newer.diff(newer) == older.diff(older) == ([], [])
+
+
+def test_speculations_differ_from_what_they_stand_on_and_from_each_other(conn: Connection) -> None:
+    base = conn.transact([{"db/id": "x", "n": 1}]).db_after
+    one = base.with_([{"db/id": "x", "n": 2}, call(tourlog.append, [{"k": 1}], "k")]).db_after
+    two = one.with_([{"db/id": "y", "n": 3}]).db_after
+    other = base.with_([{"db/id": "x", "m": 4}]).db_after
+    document = one.documents({"k": 1})[0]["db/id"]
+    appended = [(document, "k", 1), (document, "offset", 0)]
+
+    def pairs(newer: tourlog.Database, older: tourlog.Database) -> Any:
+        return tuple(sorted([(fact.e, fact.a, fact.v) for fact in side], key=repr) for side in newer.diff(older))
+
+    def in_order(*facts: Any) -> Any:
+        return sorted(facts, key=repr)
+
+    assert pairs(one, base) == (in_order(*appended, ("x", "n", 2)), [("x", "n", 1)])
+    assert pairs(two, one) == ([("y", "n", 3)], [])
+    assert pairs(one, two) == ([], [("y", "n", 3)])
+    assert pairs(base, one) == ([("x", "n", 1)], in_order(*appended, ("x", "n", 2)))
+    assert pairs(other, one) == (in_order(("x", "n", 1), ("x", "m", 4)), in_order(*appended, ("x", "n", 2)))
+    assert [fact.tx for fact in base.diff(one).came] == [1]
+
+
+def test_a_query_has_rows_that_came_and_rows_that_went(conn: Connection) -> None:
+    query = "[:find ?e (pull ?e [:n]) :in $ ?least :where [?e :n ?n] [(>= ?n ?least)]]"
+    older = conn.transact([{"db/id": "x", "n": 1}, {"db/id": "y", "n": 5}, {"db/id": "z", "n": 5}]).db_after
+    newer = conn.transact([{"db/id": "x", "n": 4}, {"db/id": "y", "n": 2}]).db_after
+    came, went = newer.diff(older, query, 3)
+    assert (list(came), list(went)) == ([("x", {"n": 4})], [("y", {"n": 5})])
+    assert came.columns == ("?e", "(pull ?e)")
+
+
+def test_databases_of_two_stores_and_histories_have_no_difference(conn: Connection) -> None:
+    conn.transact([{"db/id": "x", "n": 1}])
+    with tourlog.connect() as other, pytest.raises(tourlog.ArgumentError, match="of one store"):
+        conn.db().diff(other.db())
+    for wrong in (conn.db().history(), conn.db().since(0).since(1), 1):
+        with pytest.raises(tourlog.ArgumentError):
+            conn.db().diff(wrong)  # type: ignore[call-overload]
+
+
+def test_two_connections_to_one_file_have_one_past(tmp_path: Path) -> None:
+    with tourlog.connect(tmp_path / "a.tourlog") as one, tourlog.connect(tmp_path / "a.tourlog") as two:
+        one.transact([{"db/id": "x", "n": 1}])
+        older = one.db()
+        two.transact([{"db/id": "x", "n": 2}])
+        assert two.db().diff(older) == ([("x", "n", 2, 2, True)], [("x", "n", 1, 2, False)])
+
+
+changes = st.one_of(
+    st.tuples(st.just("put"), st.sampled_from("xyz"), st.sampled_from("ab"), st.integers(0, 1)),
+    st.tuples(st.just("add"), st.sampled_from("xyz"), st.just("tags"), st.integers(0, 2)),
+    st.tuples(st.just("retract"), st.sampled_from("xyz"), st.sampled_from(["a", "b", "tags"])),
+    st.tuples(st.just("end"), st.sampled_from("xyz")),
+    st.tuples(st.just("append"), st.integers(0, 1)),
+    st.tuples(st.just("amend"), st.integers(0, 2), st.integers(0, 2)),
+)
+
+
+@given(st.lists(changes, max_size=10), st.integers(0, 10), st.integers(0, 10))
+def test_a_difference_is_that_of_the_facts_and_its_transactions_are_those_of_the_history(
+    taken: list[Any], one: int, other: int
+) -> None:
+    with tourlog.connect() as conn:
+        for step in taken:
+            match step:
+                case "put", e, a, v:
+                    conn.transact([{"db/id": e, a: v}, ("db/add", e, "tags", 9)])
+                case "add", e, a, v:
+                    conn.transact([{"db/id": e, a: [v, 9]}])
+                case "retract", e, a:
+                    conn.transact([("db/retract", e, a)])
+                case "end", e:
+                    conn.transact([("db/retract-entity", e)])
+                case "append", n:
+                    conn.append([{"k": 1, "n": n}], "k")
+                case "amend", offset, n:
+                    found = conn.db().documents({"k": 1}, offset, offset + 1)
+                    conn.transact([{"db/id": document["db/id"], "n": n} for document in found])
+        older, newer = conn.db().as_of(min(one, other)), conn.db().as_of(max(one, other))
+        before, after = ({(f.e, f.a, repr(f.v)): f for f in db.facts()} for db in (older, newer))
+        came, went = newer.diff(older)
+        assert sorted(came, key=repr) == sorted((f for key, f in after.items() if key not in before), key=repr)
+        gone = [f for f in newer.history().facts() if not f.added]
+        ends = {key: max((f.tx for f in gone if (f.e, f.a, repr(f.v)) == key), default=0) for key in before}
+        ended = [f._replace(tx=ends[key], added=False) for key, f in before.items() if key not in after]
+        assert sorted(went, key=repr) == sorted(ended, key=repr)

@@ -3,6 +3,7 @@
 from tourlog import event_store, log_store
 from tourlog.connection import Connection, connect
 from tourlog.database import Database, TxReport, pydatalog_program, q
+from tourlog.difference import FactDifference, RowDifference
 from tourlog.errors import (
     ArgumentError,
     BudgetError,
@@ -37,11 +38,13 @@ __all__ = [
     "DocumentError",
     "EntityVersion",
     "Fact",
+    "FactDifference",
     "Invariant",
     "InvariantError",
     "PastTransaction",
     "QueryError",
     "QuerySyntaxError",
+    "RowDifference",
     "Rows",
     "Rules",
     "StorageError",

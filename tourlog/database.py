@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import permutations
-from typing import Any
+from typing import Any, overload
 
+from tourlog.difference import FactDifference, RowDifference, fact_difference, row_difference
 from tourlog.documents import checked_stream
 from tourlog.draft import Draft, facts_between
 from tourlog.engines.pydatalog_program import exposed
@@ -143,6 +144,26 @@ class Database:
         return invariants_at(self.snapshot)
 
     # Time.
+
+    @overload
+    def diff(self, older: Database) -> FactDifference: ...
+    @overload
+    def diff(self, older: Database, query: Any, *inputs: Any) -> RowDifference: ...
+    def diff(self, older: Database, query: Any = None, *inputs: Any) -> FactDifference | RowDifference:
+        """What `came` and what `went` since an older database of the same store: facts; or, with a query and its
+        inputs after the database, its rows. Either may be a speculation (`with_`).
+
+        >>> import tourlog
+        >>> conn = tourlog.connect()
+        >>> before = conn.transact([{"db/id": "ann", "age": 41}]).db_after
+        >>> conn.transact([{"db/id": "ann", "age": 42}]).db_after.diff(before)
+        FactDifference(came=[Fact(e='ann', a='age', v=42, tx=2, added=True)], \
+went=[Fact(e='ann', a='age', v=41, tx=2, added=False)])
+        """
+        check_database(older)
+        if query is None:
+            return fact_difference(older.snapshot, self.snapshot)
+        return row_difference(older.snapshot, self.snapshot, query, list(map(unwrapped, inputs)))
 
     def tx_range(self, start: int = 1, stop: int | None = None) -> Iterator[PastTransaction]:
         """The transactions `start` … `stop` - 1 in order: each with its position, instant, id, meta, offsets, and
