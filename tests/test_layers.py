@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "rule_files",
         "storage.common",
         "storage.overlay",
+        "watch",
     ),
     (
         "query.arithmetic",
@@ -122,8 +123,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "arguments",
         "conditions",
+        "consumers",
+        "listeners",
         "order",
     ),
+    ("subscription",),
     ("connection",),
     (
         "event_store",

@@ -2,6 +2,7 @@
 
 from tourlog import event_store, log_store
 from tourlog.connection import Connection, connect
+from tourlog.consumers import Consumer
 from tourlog.database import Database, TxReport, pydatalog_program, q
 from tourlog.difference import FactDifference, RowDifference
 from tourlog.errors import (
@@ -24,6 +25,7 @@ from tourlog.past import EntityVersion, PastTransaction
 from tourlog.query.generate import Rules, gen_datalog, gen_rules, rules
 from tourlog.query.rows import Rows
 from tourlog.stream import Stream
+from tourlog.subscription import Position, Subscription
 from tourlog.transaction import call
 
 __version__ = "0.1.0"
@@ -34,6 +36,7 @@ __all__ = [
     "ConditionError",
     "ConflictError",
     "Connection",
+    "Consumer",
     "Database",
     "DocumentError",
     "EntityVersion",
@@ -42,6 +45,7 @@ __all__ = [
     "Invariant",
     "InvariantError",
     "PastTransaction",
+    "Position",
     "QueryError",
     "QuerySyntaxError",
     "RowDifference",
@@ -49,6 +53,7 @@ __all__ = [
     "Rules",
     "StorageError",
     "Stream",
+    "Subscription",
     "TourlogError",
     "TransactionError",
     "TxReport",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,13 +19,16 @@ from tourlog.draft import Draft, Savepoint, facts_between
 from tourlog.errors import ArgumentError, TransactionError, shown
 from tourlog.fact_index import FactIndex
 from tourlog.invariants import Invariant, Standing, drop, require
+from tourlog.listeners import Listeners
 from tourlog.past import PastTransaction, offsets_of
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
 from tourlog.storage.log import Log
 from tourlog.stream import Stream
+from tourlog.subscription import Subscription, subscription
 from tourlog.transaction import annotate, apply, check_meta, operations
 from tourlog.values import plain
+from tourlog.watch import Watch
 
 DURABILITIES = ("full", "normal")
 
@@ -87,6 +90,8 @@ class Connection:
         self._log = log
         self._index = FactIndex(log)
         self._standing = Standing()
+        self._watch = Watch(log)
+        self._listeners = Listeners()
         # Of the context and not of the thread: the tasks of an event loop must not get into each other's blocks.
         self._opened_block: ContextVar[Block | None] = ContextVar("opened_block", default=None)
 
@@ -102,7 +107,9 @@ class Connection:
         return f"<Connection to {self._log.path or 'memory'}>"
 
     def close(self) -> None:
-        """Close the store. Closing again does nothing; anything else afterwards raises StorageError."""
+        """Close the store. Closing again does nothing; anything else afterwards raises StorageError. Subscriptions
+        end."""
+        self._watch.close()
         self._log.close()
 
     def db(self) -> Database:
@@ -181,7 +188,7 @@ class Connection:
                 yield self
             block.meta.update(stated)
             return
-        with self._log.writing(), self._opened(None, stated) as opened:
+        with self._writing(), self._opened(None, stated) as opened:
             yield self
         self._committed(opened.draft, opened.written)
 
@@ -205,7 +212,7 @@ class Connection:
                 work()
             block.meta.update(stated)
             return _report_inside(block.draft, savepoint, before)
-        with self._log.writing():
+        with self._writing():
             known = self._known(name)
             if known is not None:
                 return known
@@ -239,6 +246,40 @@ class Connection:
     def drop_invariant(self, name: str) -> TxReport:
         """Require it no more; ArgumentError when there is no invariant of that name."""
         return self._write(lambda draft: drop(draft, name))
+
+    # Following.
+
+    def subscribe(self, key: Any = None, *, start: Any = None, where: Any = None) -> Subscription:
+        """An iterator of (place, document): what is there from `start` on, then what comes, by whichever thread or
+        process it is written. It skips nothing, repeats nothing, and ends when it or the connection is closed.
+
+        `key` is a stream's, such as `{"topic": "paid", "partition": 1}`, and the place a document's offset. For
+        many streams, in the order of commits, the place is a `Position`: None in the key stands for any value, names
+        alone such as `("topic", "partition")` for all streams of such a key, and no key at all for every stream.
+
+        `start` is the place of the first document to read (a number stands for that transaction, when many streams
+        are read), "now" for only what comes, or a `Consumer`, which goes on after what it has committed.
+
+        `where` is a query, or a tuple of a query and its further inputs, that takes the database and the ids of
+        documents and finds those to keep: `[:find ?e :in $ [?e ...] :where [?e :type "paid"]]`. Documents, and what
+        the query asks, are as of the newest position when they are read.
+
+        >>> conn = connect()
+        >>> report = conn.append([{"topic": "a", "n": 1}, {"topic": "b", "n": 2}, {"topic": "a", "n": 3}], "topic")
+        >>> with conn.subscribe({"topic": "a"}) as documents:
+        ...     place, document = next(documents)
+        >>> place, document["n"]
+        (0, 1)
+        """
+        return subscription(self._newest, self._watch, key, start, where)
+
+    def listen(self, listener: Callable[[TxReport], object]) -> Callable[[], None]:
+        """Call `listener` with the report of every transaction of this connection, after it is committed, in the
+        order of the log; what is returned ends that. A thread that writes calls it, before it goes on; what it
+        raises is logged (by the logger "tourlog") and harms nobody."""
+        if not callable(listener):
+            raise ArgumentError(f"expected a function of a report, got {shown(listener)}", argument="listener")
+        return self._listeners.add(listener)
 
     # Inside.
 
@@ -293,7 +334,7 @@ class Connection:
             block.meta.update(stated)
             return report
         name = _tx_id(tx_id)
-        with self._log.writing():
+        with self._writing():
             known = self._known(name)
             if known is not None:
                 return known
@@ -310,13 +351,23 @@ class Connection:
             if meta:
                 annotate(draft, meta)
             self._standing.enforce(draft)
+            if not self._listeners.is_empty:
+                self._listeners.expect()
             self._log.append(draft.prepare(tx_id))
         return written
+
+    def _writing(self) -> AbstractContextManager[None]:
+        """The one writer's place."""
+        place = self._log.writing()
+        return place if self._listeners.is_empty else self._listeners.writing(place)
 
     def _committed(self, draft: Draft, written: bool) -> None:
         """What there is to do once a draft is in the log for good."""
         if written:
             self._standing.committed(draft)
+            self._watch.committed()
+            if not self._listeners.is_empty:
+                self._listeners.committed(self._report(draft, written))
 
     def _known(self, tx_id: str | None) -> TxReport | None:
         """The report of the transaction with this id, if there is one."""
