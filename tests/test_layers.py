@@ -130,6 +130,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("subscription",),
     ("connection",),
     (
+        "aio",
         "event_store",
         "integrations.eventsourcing_store",
         "json_lines",

@@ -132,13 +132,21 @@ class Subscription:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until there may be something to read, or all is closed; False when that took too long."""
         self._woken.clear()
-        with self.woken_by(self._woken.set) as is_late:
-            return is_late or self.closed or self._woken.wait(timeout)
+        self._watch.register(self._woken.set)
+        try:
+            # After registering: what is committed from here on wakes.
+            return self.closed or self._is_behind() or self._woken.wait(timeout)
+        finally:
+            self._watch.withdraw(self._woken.set)
 
-    def woken_by(self, wake: Callable[[], None]) -> _Waiting:
-        """A context in which `wake` is called, from any thread, when there may be something to read. It gives
-        whether there may be already."""
-        return _Waiting(self._watch, wake, self._is_behind)
+    def call_when_grown(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called once, from any thread, at the next commit, or when the connection is closed. What came
+        before is to be looked for afterwards. It must not raise, nor wait."""
+        self._watch.register(wake)
+
+    def withdraw(self, wake: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._watch.withdraw(wake)
 
     def _is_behind(self) -> bool:
         return self._pass is not None or self._newest().t > self._read_to
@@ -151,7 +159,7 @@ class Subscription:
                     return None
                 assert self._pass is not None, "a pass was begun"
                 for item in self._pass:
-                    self._place = _following(item[0])
+                    self._place = following(item[0])
                     return item
                 self._pass, self._place = None, self._reader.place
         except StorageError:
@@ -176,25 +184,6 @@ class Subscription:
         self._pass = found if self._where is None else _filtered(found, snapshot, *self._where)
         self._read_to = snapshot.t
         return True
-
-
-class _Waiting:
-    """Registered to be woken, in a `with` statement."""
-
-    def __init__(self, watch: Watch, wake: Callable[[], None], is_behind: Callable[[], bool]) -> None:
-        self._watch, self._wake, self._is_behind = watch, wake, is_behind
-
-    def __enter__(self) -> bool:
-        self._watch.register(self._wake)
-        try:
-            # After registering: what is committed from here on wakes.
-            return self._watch.closed or self._is_behind()
-        except BaseException:
-            self._watch.withdraw(self._wake)
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._watch.withdraw(self._wake)
 
 
 # What to read.
@@ -261,7 +250,8 @@ def _filtered(found: Iterator[Item], snapshot: Snapshot, query: Any, inputs: Seq
         yield from (item for item in chunk if identity(item[1][ID_KEY]) in wanted)
 
 
-def _following(place: Place) -> Place:
+def following(place: Place) -> Place:
+    """The place after a document's."""
     return Position(place.t, place.number + 1) if isinstance(place, Position) else place + 1
 
 
