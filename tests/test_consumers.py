@@ -243,3 +243,10 @@ def test_processes_share_the_partitions_of_a_topic_as_they_fill(tmp_path: Path) 
         }
         assert dealt == {(p % 2, p, n) for p in range(4) for n in range(10)}
         assert set(Consumer("bank").lag(conn.db()).values()) == {0}
+
+
+def test_the_library_of_log_rules_knows_how_far_consumers_are_behind(conn: Connection) -> None:
+    pay(conn, (1, 5), (1, 7), (1, 9), (2, 7))
+    conn.transact([Consumer("bank").done(*conn.db().documents(ONE)[:1], *conn.db().documents(TWO))])
+    behind = conn.db().q('[:find ?p ?n :in $ % :where (lag "bank" "paid" ?p ?n)]', "log")
+    assert behind == {(1, 2), (2, 0)}

@@ -76,6 +76,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "snapshot",
     ),
     (
+        "conflicts",
         "draft",
         "engines.columns",
         "engines.execution",

@@ -295,12 +295,12 @@ def test_closing_the_connection_ends_all_its_subscriptions(tmp_path: Path) -> No
 
         def read(subscription: Subscription, started: threading.Barrier = started) -> list[Any]:
             subscription.take(1)
-            started.wait()
+            started.wait(WAIT)
             return list(subscription)
 
         with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(read, subscription) for subscription in subscriptions]
-            started.wait()
+            started.wait(WAIT)
             conn.close()
             assert [each.result(WAIT) for each in waiting] == [[], []]
         assert list(half_read) == []

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tourlog.conflicts import conflict
 from tourlog.database import unwrapped
 from tourlog.documents import checked_stream
 from tourlog.draft import Draft
-from tourlog.errors import ArgumentError, ConditionError, ConflictError, shown
+from tourlog.errors import ArgumentError, ConditionError, shown
 from tourlog.query.rows import Rows
 from tourlog.questions import answer, parts
-from tourlog.snapshot import MOST_SHOWN, Snapshot
+from tourlog.snapshot import Snapshot
 from tourlog.stream import Stream
 
 
@@ -53,13 +54,8 @@ def check_expected(
             raise ArgumentError(f"expected a next offset for {stream}, got {shown(offset)}", argument="expect")
         actual = draft.next_offset(stream)
         if actual != offset:
-            raise ConflictError(
-                f"expected stream {stream} at offset {shown(offset)}, it is at {actual}",
-                stream=stream,
-                expected=offset,
-                actual=actual,
-                appended=draft.view().documents(stream, offset, offset + MOST_SHOWN),
-            )
+            message = f"expected stream {stream} at offset {shown(offset)}, it is at {actual}"
+            raise conflict(message, draft.view(), stream, expected=offset, actual=actual)
 
 
 def _stream(given: Any, key: tuple[str, ...]) -> Stream:

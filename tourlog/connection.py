@@ -18,7 +18,7 @@ from tourlog.documents import check_names, group_documents, listed
 from tourlog.draft import Draft, Savepoint, facts_between
 from tourlog.errors import ArgumentError, TransactionError, shown
 from tourlog.fact_index import FactIndex
-from tourlog.invariants import Invariant, Standing, drop, require
+from tourlog.invariants import Invariant, Standing, Watched, drop, require
 from tourlog.listeners import Listeners
 from tourlog.past import PastTransaction, offsets_of
 from tourlog.snapshot import Snapshot
@@ -41,7 +41,7 @@ class Block:
     thread: int = field(default_factory=threading.get_ident)
     is_open: bool = True
     failed: bool = False
-    written: bool = False
+    held: tuple[Watched, ...] | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
 
@@ -190,7 +190,7 @@ class Connection:
             return
         with self._writing(), self._opened(None, stated) as opened:
             yield self
-        self._committed(opened.draft, opened.written)
+        self._committed(opened.draft, opened.held)
 
     def run(
         self, work: Callable[[], object], *, tx_id: str | UUID | None = None, meta: Mapping[str, Any] | None = None
@@ -218,8 +218,8 @@ class Connection:
                 return known
             with self._opened(name, stated) as opened:
                 work()
-        self._committed(opened.draft, opened.written)
-        return self._report(opened.draft, opened.written)
+        self._committed(opened.draft, opened.held)
+        return self._report(opened.draft, opened.held is not None)
 
     # Invariants.
 
@@ -300,7 +300,7 @@ class Connection:
                 raise TransactionError(
                     "the transaction is undone: an exception left a block inside this one and was caught"
                 )
-            block.written = self._append(block.draft, tx_id, block.meta)
+            block.held = self._append(block.draft, tx_id, block.meta)
         finally:
             block.is_open = False
             with suppress(ValueError):  # closed in another context, as async generators may be: `is_open` tells
@@ -340,34 +340,34 @@ class Connection:
                 return known
             draft = Draft(self._newest())
             change(draft)
-            written = self._append(draft, name, stated)
-        self._committed(draft, written)
-        return self._report(draft, written)
+            held = self._append(draft, name, stated)
+        self._committed(draft, held)
+        return self._report(draft, held is not None)
 
-    def _append(self, draft: Draft, tx_id: str | None, meta: Mapping[str, Any]) -> bool:
-        """Write the draft to the log, unless there is nothing to write; whether it was written."""
-        written = tx_id is not None or not draft.is_empty()
-        if written:
-            if meta:
-                annotate(draft, meta)
-            self._standing.enforce(draft)
-            if not self._listeners.is_empty:
-                self._listeners.expect()
-            self._log.append(draft.prepare(tx_id))
-        return written
+    def _append(self, draft: Draft, tx_id: str | None, meta: Mapping[str, Any]) -> tuple[Watched, ...] | None:
+        """Write the draft to the log; the invariants that hold after it. None when there is nothing to write."""
+        if tx_id is None and draft.is_empty():
+            return None
+        if meta:
+            annotate(draft, meta)
+        held = self._standing.enforce(draft)
+        if not self._listeners.is_empty:
+            self._listeners.expect()
+        self._log.append(draft.prepare(tx_id))
+        return held
 
     def _writing(self) -> AbstractContextManager[None]:
         """The one writer's place."""
         place = self._log.writing()
         return place if self._listeners.is_empty else self._listeners.writing(place)
 
-    def _committed(self, draft: Draft, written: bool) -> None:
-        """What there is to do once a draft is in the log for good."""
-        if written:
-            self._standing.committed(draft)
+    def _committed(self, draft: Draft, held: tuple[Watched, ...] | None) -> None:
+        """What there is to do once a draft, if it was written, is in the log for good."""
+        if held is not None:
+            self._standing.committed(draft.t, held)
             self._watch.committed()
             if not self._listeners.is_empty:
-                self._listeners.committed(self._report(draft, written))
+                self._listeners.committed(self._report(draft, True))
 
     def _known(self, tx_id: str | None) -> TxReport | None:
         """The report of the transaction with this id, if there is one."""

@@ -23,7 +23,7 @@ from tourlog.pull import pull
 from tourlog.query.parse import parse_pull
 from tourlog.query.run import Explanation, explain_query, run_query
 from tourlog.snapshot import ANY, EVERYTHING, Snapshot
-from tourlog.stream import ID_KEY, Stream
+from tourlog.stream import ID_KEY, OFFSET_KEY, Stream
 from tourlog.transaction import apply
 from tourlog.values import plain
 
@@ -115,7 +115,8 @@ class Database:
         if self.snapshot.history:
             raise ArgumentError("a history has facts but no documents: take them from the database itself or as_of")
         low, high = whole_number("start", start), EVERYTHING if stop is None else whole_number("stop", stop)
-        return self.snapshot.documents(self.stream(key), low, high)
+        found = self.snapshot.ordered(self.stream(key), low, high)
+        return [{ID_KEY: each.e, OFFSET_KEY: each.offset, **each.document} for each in found]
 
     def stream(self, key: Any) -> Stream:
         """The stream a key names: with its names in the order given if there is such a stream, else in any

@@ -175,27 +175,23 @@ class Standing:
 
     def __init__(self) -> None:
         self._known: tuple[int, tuple[Watched, ...]] = (0, ())
-        """A position and what held there: always true, whatever came later, so that threads may race for it."""
+        """A committed position and what holds there: true for ever, so that threads may race for it."""
 
-    def enforce(self, draft: Draft) -> None:
-        """Raise `InvariantError` if a transaction breaks what holds after it."""
-        if draft.changes(INVARIANTS):
-            enforce(draft, watched_at(draft.view()))
-        else:
-            enforce(draft, self._at(draft.base))
+    def enforce(self, draft: Draft) -> tuple[Watched, ...]:
+        """What holds after a transaction; `InvariantError` if it breaks any of it."""
+        held = watched_at(draft.view()) if draft.changes(INVARIANTS) else self._at(draft.base)
+        enforce(draft, held)
+        return held
 
-    def committed(self, draft: Draft) -> None:
-        """Remember that a transaction was committed, so that the next one need not look."""
-        t, held = self._known
-        if t == draft.base.t and not draft.changes(INVARIANTS):
-            self._known = (draft.t, held)
+    def committed(self, t: int, held: tuple[Watched, ...]) -> None:
+        """Remember what holds after a transaction that is committed, so that the next one need not look."""
+        self._known = (t, held)
 
     def _at(self, snapshot: Snapshot) -> tuple[Watched, ...]:
         t, held = self._known
-        if t != snapshot.t:
-            before = snapshot.log.entity(_KEY, t) if held else None
-            record = snapshot.log.entity(_KEY, snapshot.t)
-            if before is None or record is None or before.t != record.t:
-                held = watched_at(snapshot)
-            self._known = (snapshot.t, held)
-        return held
+        if t == snapshot.t:
+            return held
+        record = snapshot.log.entity(_KEY, snapshot.t)
+        if record is None:
+            return ()
+        return held if record.t <= t < snapshot.t else watched_at(snapshot)

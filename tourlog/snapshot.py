@@ -5,7 +5,7 @@ Says nothing of queries; whoever asks gets the same answer for ever, whatever is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from tourlog.errors import ArgumentError
 from tourlog.fact_index import AttributeIndex, FactIndex, ForkedIndex
 from tourlog.facts import COLLECTIONS, Fact, elements, path_under, select
 from tourlog.facts import roots as attribute_roots
-from tourlog.storage.log import Batch, EntityRecord, Log, StreamRecord
+from tourlog.storage.log import EntityRecord, Log, StreamRecord
 from tourlog.stream import (
     ID_KEY,
     OFFSET_KEY,
@@ -39,9 +39,6 @@ ANY: Any = _Any()
 
 EVERYTHING = (1 << 62) - 1
 """An offset past every document of any stream."""
-
-MOST_SHOWN = 100
-"""How many documents an error carries of those that got in its way."""
 
 
 class Ordered(NamedTuple):
@@ -84,18 +81,13 @@ class Snapshot:
         start = max(start, 0)
         amended = {} if self.history else self.log.amended(record.id, start, stop, self.t)
         for batch in self.log.read(record.id, start, stop, self.t):
-            if batch.t > self.since:
-                yield from _ordered(record, batch, range(start, stop), amended)
-
-    def in_batch(self, record: StreamRecord, batch: Batch, start: int) -> Iterator[Ordered]:
-        """The documents of one batch of the log from offset `start` on."""
-        stop = batch.first + batch.count
-        return _ordered(record, batch, range(start, stop), self.log.amended(record.id, start, stop, self.t))
-
-    def documents(self, stream: Stream, start: int, stop: int) -> list[dict[str, Any]]:
-        """The documents at offsets start … stop - 1 in order, each with its `db/id` and `offset`."""
-        found = self.ordered(stream, start, stop)
-        return [{ID_KEY: each.e, OFFSET_KEY: each.offset, **each.document} for each in found]
+            if batch.t <= self.since:
+                continue
+            for offset, document in enumerate(decode_documents(batch.body), batch.first):
+                if start <= offset < stop:
+                    current = _amended(amended[offset]) if offset in amended else document
+                    if current is not None:
+                        yield Ordered(document_id(record.prefix, offset), offset, current, batch.t)
 
     def offset_metadata(self) -> dict[str, Any]:
         """The next offset of every stream under the stream's name, as one document."""
@@ -209,16 +201,6 @@ def state_values(state: dict[str, Any], attribute: str) -> Iterator[Any]:
                 if key not in seen:
                     seen.add(key)
                     yield value
-
-
-def _ordered(
-    record: StreamRecord, batch: Batch, offsets: range, amended: Mapping[int, EntityRecord]
-) -> Iterator[Ordered]:
-    for offset, document in enumerate(decode_documents(batch.body), batch.first):
-        if offset in offsets:
-            current = _amended(amended[offset]) if offset in amended else document
-            if current is not None:
-                yield Ordered(document_id(record.prefix, offset), offset, current, batch.t)
 
 
 def _amended(record: EntityRecord) -> dict[str, Any] | None:

@@ -22,8 +22,8 @@ from tourlog.query.syntax import BindCollection
 from tourlog.questions import answer, parts
 from tourlog.snapshot import EVERYTHING, Snapshot
 from tourlog.storage.log import Batch, Log, StreamRecord
-from tourlog.stream import ID_KEY, OFFSET_KEY, Stream
-from tourlog.values import identity
+from tourlog.stream import ID_KEY, OFFSET_KEY, Stream, document_id
+from tourlog.values import decode_documents, identity
 from tourlog.watch import Watch
 
 NOW = "now"
@@ -314,9 +314,9 @@ class LogReader:
         skipped = self.place.number - first.number if batch.t == self.place.t else 0
         start = max(batch.first + max(skipped, 0), self._committed.get(record.id, 0))
         if start < batch.first + batch.count:
-            for each in snapshot.in_batch(record, batch, start):
-                place = Position(batch.t, first.number + each.offset - batch.first)
-                yield place, {ID_KEY: each.e, OFFSET_KEY: each.offset, **each.document}
+            for offset, document in _documents(snapshot, record, batch, start):
+                own = {ID_KEY: document_id(record.prefix, offset), OFFSET_KEY: offset}
+                yield Position(batch.t, first.number + offset - batch.first), {**own, **document}
 
     def _wanted(self, stream: int) -> StreamRecord | None:
         record = self._log.stream_by_id(stream)
@@ -348,6 +348,16 @@ class LogReader:
                     batch = next(snapshot.log.read(record.id, committed, committed + 1, snapshot.t))
                     first = min(first, Position(batch.t, 0))
         return first
+
+
+def _documents(
+    snapshot: Snapshot, record: StreamRecord, batch: Batch, start: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The documents of a batch from an offset on, as they are at the snapshot."""
+    stop = batch.first + batch.count
+    if not snapshot.log.amended(record.id, start, stop, snapshot.t):
+        return islice(enumerate(decode_documents(batch.body), batch.first), start - batch.first, None)
+    return ((each.offset, each.document) for each in snapshot.ordered(stream_of(record), start, stop))
 
 
 Reader: TypeAlias = StreamReader | LogReader

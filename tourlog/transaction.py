@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
+from tourlog.conflicts import conflict
 from tourlog.documents import check_document, check_names
 from tourlog.draft import Draft
 from tourlog.errors import ConflictError, DocumentError, TransactionError, shown
 from tourlog.facts import elements
-from tourlog.snapshot import MOST_SHOWN, Snapshot
+from tourlog.snapshot import Snapshot
 from tourlog.stream import (
     ID_KEY,
     INVARIANTS,
@@ -152,13 +153,13 @@ def _ordered(draft: Draft, document: Mapping[str, Any], number: int) -> None:
             f"tx_data[{number}] has no offset as `append` gives it: {shown(offset)}", operation=document
         )
     if offset != tail.next:
-        raise ConflictError(
+        raise conflict(
             f"stream {stream} is at offset {tail.next}, not at {shown(offset)}: the documents were "
             "prepared for another position; use call(append, …), which runs on the newest database",
-            stream=stream,
+            draft.view(),
+            stream,
             expected=offset,
             actual=tail.next,
-            appended=draft.view().documents(stream, offset, offset + MOST_SHOWN),
         )
     if type(document.get(ID_KEY)) is not UUID or document[ID_KEY] != document_id(tail.record.prefix, offset):
         raise TransactionError(
