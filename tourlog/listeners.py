@@ -4,7 +4,6 @@ for good. What they raise is logged and harms nobody.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,8 +14,6 @@ from threading import Lock, get_ident
 from tourlog.database import TxReport
 
 Listener = Callable[[TxReport], object]
-
-_LOG = logging.getLogger("tourlog")
 
 
 @dataclass(slots=True)
@@ -113,4 +110,6 @@ def _call(listener: Listener, report: TxReport) -> None:
     try:
         listener(report)
     except Exception:  # the listener's own, of any kind: its writer has committed, and must not hear otherwise
-        _LOG.exception("the listener %r raised on the transaction %d", listener, report.t)
+        import logging  # when there is something to log
+
+        logging.getLogger("tourlog").exception("the listener %r raised on the transaction %d", listener, report.t)
