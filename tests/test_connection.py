@@ -342,7 +342,8 @@ def test_an_expected_offset_must_be_the_next_one(conn: Connection) -> None:
     for wrong in (0, 1, 3):
         with pytest.raises(tourlog.ConflictError) as refusal:
             conn.append([{"k": 1}], "k", expect=wrong)
-        assert refusal.value.details == {"stream": ONE, "expected": wrong, "actual": 2}
+        since = conn.db().documents({"k": 1}, wrong)
+        assert refusal.value.details == {"stream": ONE, "expected": wrong, "actual": 2, "appended": since}
     assert conn.append([{"k": 1}], "k", expect=2).offsets == {ONE: range(2, 3)}
     with pytest.raises(tourlog.ConflictError):
         conn.append([{"k": 2}], "k", expect=1)
@@ -429,7 +430,7 @@ def test_conditions_hold_by_whether_their_query_has_an_answer(
     conn.append([{"k": 1}], "k", unless=condition)
     with pytest.raises(tourlog.ConditionError) as refusal:
         conn.append([{"k": 1}], "k", only_if=condition)
-    assert refusal.value.details == {"condition": condition}
+    assert refusal.value.details == {"condition": condition, "rows": []}
     conn.transact([{"db/id": 1, "name": name}])
     conn.append([{"k": 1}], "k", only_if=condition)
     with pytest.raises(tourlog.ConditionError):

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from oracle_values import equal, key
 
 import tourlog
-from tourlog import Connection, Database, Stream, append, call, gen_datalog, gen_rules
+from tourlog import Connection, Database, Position, Stream, append, call, gen_datalog, gen_rules
 
 Target = tuple[Any, ...]
 """("entity", id), or ("document", names, key values, offset)."""
@@ -37,6 +38,7 @@ class Model:
     t: int = 0
     streams: dict[Any, tuple[Stream, list[dict[str, Any] | None]]] = field(default_factory=dict)
     entities: dict[Any, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
 
     def stream(self, names: tuple[str, ...], values: tuple[Any, ...]) -> list[dict[str, Any] | None]:
         return self.streams.setdefault((names, key(values)), (Stream(names, values), []))[1]
@@ -89,6 +91,13 @@ class Model:
         elif a in state and (isinstance(held, list) or equal(held, v)):
             del state[a]
         self.put(target, state)
+
+    def states(self) -> list[dict[str, Any]]:
+        return [*(state for _, state in self.entities.values()), *(document for _, _, document in self.documents())]
+
+    def broken(self) -> bool:
+        """Whether an invariant is."""
+        return any(INVARIANTS[name][1](state) for name in self.required for state in self.states())
 
     def contents(self) -> Any:
         """Everything, so that two positions can be told apart."""
@@ -166,7 +175,7 @@ def check_stream(db: Database, stream: Stream, documents: list[dict[str, Any] | 
 
 def check_values(db: Database, model: Model) -> None:
     """Facts of attributes, of whatever entity, by two queries and by `facts`."""
-    states = [*(state for _, state in model.entities.values()), *(document for _, _, document in model.documents())]
+    states = model.states()
     for attribute in ("n", "tags"):
         wanted = sorted(key(v) for state in states for v in distinct(state, attribute))
         assert sorted(key(v) for _, v in db.q("[:find ?e ?v :in $ ?a :where [?e ?a ?v]]", attribute)) == wanted
@@ -176,6 +185,13 @@ def check_values(db: Database, model: Model) -> None:
     assert (found or 0) == both + sum(
         1 for state in states if any(equal(v, 1) for v in distinct(state, "n")) and state.get("tags") == []
     )
+
+
+def appended(before: Model, after: Model) -> dict[Stream, range]:
+    """The offsets of each stream that came between two positions, in the order of the log."""
+    ends = {stream: len(documents) for stream, documents in before.streams.values()}
+    spans = ((stream, range(ends.get(stream, 0), len(documents))) for stream, documents in after.streams.values())
+    return {stream: span for stream, span in spans if span}
 
 
 def distinct(state: dict[str, Any], attribute: str) -> list[Any]:
@@ -200,6 +216,20 @@ def normal(value: Any) -> Any:
     if isinstance(value, dict):
         return sorted((name, normal(inner)) for name, inner in value.items())
     return [normal(inner) for inner in value] if isinstance(value, list) else value
+
+
+INVARIANTS: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
+    "no text": ('[:find ?e :where [?e :n "1"]]', lambda state: any(equal(v, "1") for v in distinct(state, "n"))),
+    "tags need n": (
+        "[:find ?e :where [?e :tags _] (not [?e :n _])]",
+        lambda state: bool(distinct(state, "tags")) and not distinct(state, "n"),
+    ),
+    "none both": (
+        "[:find ?e :where [?e :n ?v] [?e :tags ?v]]",
+        lambda state: any(equal(v, tag) for v in distinct(state, "n") for tag in distinct(state, "tags")),
+    ),
+}
+"""Queries that may be required to stay empty, and which states of one entity are in their answers."""
 
 
 # What happens.
@@ -248,6 +278,12 @@ class Stores(RuleBasedStateMachine):
         self.files = [tourlog.connect(self.path, durability="normal") for _ in range(2)]
         self.positions = [Model()]
         self.snapshots: list[tuple[list[Database], Model]] = []
+        self.followed = 0
+        self.follow_from(None)
+
+    def follow_from(self, start: Any) -> None:
+        """Subscriptions to everything: of the store in memory, and of the file by who seldom writes it."""
+        self.subscriptions = [conn.subscribe(start=start) for conn in (self.memory, self.files[1])]
 
     def teardown(self) -> None:
         if hasattr(self, "stack"):
@@ -288,11 +324,15 @@ class Stores(RuleBasedStateMachine):
 
     def do(self, operations: list[Operation], write: Callable[[Connection], Any]) -> None:
         """Both stores do what the model does, or refuse it."""
+        refusal: type[tourlog.TourlogError] | None = None
         try:
             after = transacted(self.model, operations)
+            refusal = tourlog.InvariantError if after.broken() else None
         except Refused:
+            refusal = tourlog.ConflictError
+        if refusal is not None:
             for conn in self.connections:
-                with pytest.raises(tourlog.ConflictError):
+                with pytest.raises(refusal):
                     write(conn)
             return
         for conn in self.connections:
@@ -329,6 +369,7 @@ class Stores(RuleBasedStateMachine):
             after = transacted(self.model, [*first, *second])
         except Refused:
             return
+        held = not after.broken()
         for conn in self.connections:
             try:
                 with conn.transaction():
@@ -345,10 +386,45 @@ class Stores(RuleBasedStateMachine):
                             raise Refused
                     if ending == "failure":
                         raise Refused
+            except tourlog.InvariantError:
+                assert not held and ending in ("commit", "refusal")
+                check(conn.db(), self.model)
             except Refused:
                 check(conn.db(), self.model)
-        if ending in ("commit", "refusal"):
+            else:
+                assert held
+        if held and ending in ("commit", "refusal"):
             self.moved(after)
+
+    @rule(name=st.sampled_from(list(INVARIANTS)))
+    def require_or_drop(self, name: str) -> None:
+        if name in self.model.required:
+            self.drop(name)
+        else:
+            self.require(name)
+
+    def require(self, name: str) -> None:
+        query, breaks = INVARIANTS[name]
+        is_broken = any(map(breaks, self.model.states()))
+        after = copy.deepcopy(self.model)
+        if not is_broken:
+            after.t, after.required = after.t + 1, after.required | {name}
+        for conn in self.connections:
+            if is_broken:
+                with pytest.raises(tourlog.InvariantError):
+                    conn.require(name, query)
+            else:
+                assert conn.require(name, query).t == conn.require(name, query).t == after.t
+        self.moved(after)
+
+    def drop(self, name: str) -> None:
+        after = copy.deepcopy(self.model)
+        after.t, after.required = after.t + 1, after.required - {name}
+        for conn in self.connections:
+            assert conn.drop_invariant(name).t == after.t
+            with pytest.raises(tourlog.ArgumentError):
+                conn.drop_invariant(name)
+        self.moved(after)
 
     @rule(data=st.data())
     def speculate(self, data: st.DataObject) -> None:
@@ -359,10 +435,47 @@ class Stores(RuleBasedStateMachine):
             models, dbs = [base], [db.as_of(base.t)]
             for operations in parts:
                 models.append(transacted(models[-1], operations))
+                if models[-1].broken():
+                    with pytest.raises(tourlog.InvariantError):
+                        dbs[-1].with_(list(map(data_of, operations)))
+                    return
                 dbs.append(dbs[-1].with_(list(map(data_of, operations))).db_after)
             check(dbs[1], models[1])
             check(dbs[2].as_of(base.t), base)
             check(dbs[2], models[2])
+
+    @rule(anew=st.booleans())
+    def follow(self, anew: bool) -> None:
+        """What subscriptions yield is what came since the last time, in order, as it is now."""
+        if anew:
+            self.follow_from(self.subscriptions[0].position)
+        wanted = []
+        for before, after in pairwise(self.positions[self.followed :]):
+            places = [(stream, n) for stream, span in appended(before, after).items() for n in span]
+            for number, (stream, n) in enumerate(places):
+                document = self.model.stream(stream.names, stream.values)[n]
+                if document is not None:
+                    wanted.append((Position(after.t, number), {"offset": n, **document}))
+        for subscription in self.subscriptions:
+            found = subscription.take(1000)
+            assert [place for place, _ in found] == [place for place, _ in wanted]
+            assert_same([without_id(document) for _, document in found], [document for _, document in wanted])
+        self.followed = len(self.positions) - 1
+
+    def compare(self, older: Model, newer: Model) -> None:
+        """What came and what went between two positions, and the transactions between them."""
+        for db in self.databases():
+            past = [(each.t, dict(each.offsets)) for each in db.tx_range(older.t + 1, newer.t + 1)]
+            steps = pairwise(self.positions[older.t : newer.t + 1])
+            assert past == [(after.t, appended(before, after)) for before, after in steps]
+            before, after = (
+                {(key(fact.e), fact.a, key(fact.v)): fact for fact in db.as_of(model.t).facts()}
+                for model in (older, newer)
+            )
+            came, went = db.as_of(newer.t).diff(db.as_of(older.t))
+            assert {(key(fact.e), fact.a, key(fact.v)) for fact in went} == before.keys() - after.keys()
+            wanted = sorted(repr(after[fact]) for fact in after.keys() - before.keys())
+            assert sorted(map(repr, came)) == wanted
 
     @rule()
     def keep(self) -> None:
@@ -380,6 +493,7 @@ class Stores(RuleBasedStateMachine):
         model = data.draw(st.sampled_from(self.positions))
         for db in self.databases():
             check(db.as_of(model.t), model)
+        self.compare(model, self.model)
 
     @rule(data=st.data(), bounds=st.tuples(st.integers(-1, 6), st.integers(-1, 6)))
     @precondition(lambda self: any(documents for _, documents in self.model.streams.values()))
@@ -406,6 +520,7 @@ class Stores(RuleBasedStateMachine):
             conn.close()
         self.files = [tourlog.connect(self.path, durability="normal") for _ in range(2)]
         self.snapshots = [([dbs[0]], model) for dbs, model in self.snapshots]
+        self.follow_from(self.subscriptions[0].position)
 
     @rule()
     def change_connection(self) -> None:
@@ -416,6 +531,7 @@ class Stores(RuleBasedStateMachine):
         if hasattr(self, "files"):
             for conn in (self.memory, *self.files):
                 assert conn.db().t == self.model.t
+                assert {each.name for each in conn.invariants()} == self.model.required
             for db in self.databases():
                 check(db, self.model)
 
@@ -423,7 +539,7 @@ class Stores(RuleBasedStateMachine):
 TestStores = Stores.TestCase
 TestStores.settings = settings(
     max_examples=25,
-    stateful_step_count=20,
+    stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

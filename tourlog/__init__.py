@@ -2,13 +2,16 @@
 
 from tourlog import event_store, log_store
 from tourlog.connection import Connection, connect
+from tourlog.consumers import Consumer
 from tourlog.database import Database, TxReport, pydatalog_program, q
+from tourlog.difference import FactDifference, RowDifference
 from tourlog.errors import (
     ArgumentError,
     BudgetError,
     ConditionError,
     ConflictError,
     DocumentError,
+    InvariantError,
     QueryError,
     QuerySyntaxError,
     StorageError,
@@ -18,10 +21,13 @@ from tourlog.errors import (
 )
 from tourlog.extension import load_ipython_extension, unload_ipython_extension
 from tourlog.facts import Fact
+from tourlog.invariants import Invariant
 from tourlog.order import append, post_query_transform
+from tourlog.past import EntityVersion, PastTransaction
 from tourlog.query.generate import Rules, gen_datalog, gen_rules, rules
 from tourlog.query.rows import Rows
 from tourlog.stream import Stream
+from tourlog.subscription import Position, Subscription
 from tourlog.transaction import call
 
 __version__ = "0.1.0"
@@ -32,15 +38,24 @@ __all__ = [
     "ConditionError",
     "ConflictError",
     "Connection",
+    "Consumer",
     "Database",
     "DocumentError",
+    "EntityVersion",
     "Fact",
+    "FactDifference",
+    "Invariant",
+    "InvariantError",
+    "PastTransaction",
+    "Position",
     "QueryError",
     "QuerySyntaxError",
+    "RowDifference",
     "Rows",
     "Rules",
     "StorageError",
     "Stream",
+    "Subscription",
     "TourlogError",
     "TransactionError",
     "TxReport",

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
+from tourlog.conflicts import conflict
 from tourlog.database import unwrapped
 from tourlog.documents import checked_stream
 from tourlog.draft import Draft
-from tourlog.errors import ArgumentError, ConditionError, ConflictError, shown
-from tourlog.query.run import prepare, run_query
+from tourlog.errors import ArgumentError, ConditionError, shown
+from tourlog.query.rows import Rows
+from tourlog.questions import answer, parts
 from tourlog.snapshot import Snapshot
 from tourlog.stream import Stream
 
 
 def check_conditions(draft: Draft, unless: Any, only_if: Any) -> None:
     """Raise `ConditionError` if the query `unless` has an answer or `only_if` has none; None asks nothing."""
-    if unless is not None and _has_answer(draft.view(), unless):
-        raise ConditionError("`unless` has an answer, so nothing is appended", condition=unless)
-    if only_if is not None and not _has_answer(draft.view(), only_if):
-        raise ConditionError("`only_if` has no answer, so nothing is appended", condition=only_if)
+    if unless is not None:
+        rows = _rows(draft.view(), unless)
+        if rows:
+            message = f"`unless` has an answer, so nothing is appended: {shown(list(rows))}"
+            raise ConditionError(message, condition=unless, rows=rows)
+    if only_if is not None:
+        rows = _rows(draft.view(), only_if)
+        if not rows:
+            raise ConditionError("`only_if` has no answer, so nothing is appended", condition=only_if, rows=rows)
 
 
 def calls_out(condition: Any) -> bool:
@@ -28,16 +34,9 @@ def calls_out(condition: Any) -> bool:
     return isinstance(condition, tuple) and any(map(callable, condition))
 
 
-def _has_answer(snapshot: Snapshot, condition: Any) -> bool:
-    """Whether a query has an answer: a row, however `:find` would have it shown, be it that of a None."""
-    if condition == ():
-        raise ArgumentError("expected a query, or a tuple of a query and its inputs, got ()", argument="condition")
-    query, *inputs = condition if isinstance(condition, tuple) else (condition,)
-    inputs = [list(given) if isinstance(given, Iterator) else unwrapped(given) for given in inputs]
-    sources = [snapshot, *inputs]
-    parsed = prepare(query, sources, None, None).plan.query
-    rows = run_query(replace(parsed, find=replace(parsed.find, shape="relation")), sources)
-    return len(rows) > 0
+def _rows(snapshot: Snapshot, condition: Any) -> Rows:
+    query, inputs = parts(condition, "condition")
+    return answer(snapshot, query, list(map(unwrapped, inputs)))
 
 
 def check_expected(
@@ -60,12 +59,8 @@ def check_expected(
             raise ArgumentError(f"expected a next offset for {stream}, got {shown(offset)}", argument="expect")
         actual = draft.next_offset(stream)
         if actual != offset:
-            raise ConflictError(
-                f"expected stream {stream} at offset {shown(offset)}, it is at {actual}",
-                stream=stream,
-                expected=offset,
-                actual=actual,
-            )
+            message = f"expected stream {stream} at offset {shown(offset)}, it is at {actual}"
+            raise conflict(message, draft.view(), stream, expected=offset, actual=actual)
 
 
 def _stream(given: Any, key: tuple[str, ...]) -> Stream:

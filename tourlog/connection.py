@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -13,17 +13,22 @@ from typing import Any
 from uuid import UUID
 
 from tourlog.conditions import calls_out, check_conditions, check_expected
-from tourlog.database import Database, TxReport
+from tourlog.database import Database, TxReport, unwrapped
 from tourlog.documents import check_names, group_documents, listed
 from tourlog.draft import Draft, Savepoint, facts_between
 from tourlog.errors import ArgumentError, TransactionError, shown
 from tourlog.fact_index import FactIndex, ForkedIndex
+from tourlog.invariants import Invariant, Standing, Watched, drop, require
+from tourlog.listeners import Listeners
+from tourlog.past import PastTransaction, offsets_of
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
 from tourlog.storage.log import Log
 from tourlog.stream import Stream
-from tourlog.transaction import Call, apply, operations
+from tourlog.subscription import Subscription, subscription
+from tourlog.transaction import Call, annotate, apply, check_meta, operations
 from tourlog.values import plain
+from tourlog.watch import Watch
 
 DURABILITIES = ("full", "normal")
 
@@ -36,7 +41,8 @@ class Block:
     thread: int = field(default_factory=threading.get_ident)
     is_open: bool = True
     failed: bool = False
-    written: bool = False
+    held: tuple[Watched, ...] | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 def connect(
@@ -83,6 +89,9 @@ class Connection:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._index = FactIndex(log)
+        self._standing = Standing()
+        self._watch = Watch(log)
+        self._listeners = Listeners()
         # Of the context and not of the thread: the tasks of an event loop must not get into each other's blocks.
         self._opened_block: ContextVar[Block | None] = ContextVar("opened_block", default=None)
 
@@ -98,7 +107,9 @@ class Connection:
         return f"<Connection to {self._log.path or 'memory'}>"
 
     def close(self) -> None:
-        """Close the store. Closing again does nothing; anything else afterwards raises StorageError."""
+        """Close the store. Closing again does nothing; anything else afterwards raises StorageError. Subscriptions
+        end."""
+        self._watch.close()
         self._log.close()
 
     def db(self) -> Database:
@@ -106,19 +117,33 @@ class Connection:
         block = self._block
         return Database(self._newest() if block is None else block.draft.view())
 
+    def tx_range(self, start: int = 1, stop: int | None = None) -> Iterator[PastTransaction]:
+        """The transactions `start` … `stop` - 1 of the newest database in order; see `Database.tx_range`."""
+        return self.db().tx_range(start, stop)
+
     # Writing.
 
-    def transact(self, tx_data: Any, *, tx_id: str | UUID | None = None) -> TxReport:
+    def transact(
+        self, tx_data: Any, *, tx_id: str | UUID | None = None, meta: Mapping[str, Any] | None = None
+    ) -> TxReport:
         """Apply transaction data to the newest database and commit it: all of it, or nothing.
 
         `tx_data` is a list of documents (upserted by their `db/id`; without one they get a new one),
         `("db/add", e, a, v)`, `("db/retract", e, a, v)`, `("db/retract-entity", e)`,
         `("db/cas", e, a, old, new)` and `call(f, *args)`. With a `tx_id` that is already in the store, nothing
         is written and the report is that transaction's.
+
+        `meta` says who wrote it, why, or what caused it: attributes of the transaction's entity, whose id is its
+        position, so that queries find them.
+
+        >>> conn = connect()
+        >>> report = conn.transact([{"db/id": "ann", "name": "Ann"}], meta={"who": "bob"})
+        >>> conn.db().q("[:find ?who . :where [_ :name _ ?tx] [?tx :who ?who]]")
+        'bob'
         """
         given = operations(tx_data)
         alone = any(isinstance(operation, Call) for operation in given)
-        return self._write(lambda draft: apply(draft, given, Database), tx_id, alone=alone)
+        return self._write(lambda draft: apply(draft, given, Database), tx_id, meta, alone=alone)
 
     def append(
         self,
@@ -128,12 +153,14 @@ class Connection:
         unless: Any = None,
         only_if: Any = None,
         tx_id: str | UUID | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> TxReport:
         """Append documents, each to the stream its key attributes name, in the order given.
 
         `expect` is the stream's next offset, or a mapping from streams (or their tuples of values) to
         theirs; ConflictError otherwise. `unless` and `only_if` are queries, or tuples of a query and its
-        inputs after the database: ConditionError if one has an answer, or has none.
+        inputs after the database: ConditionError if one has an answer, or has none. `tx_id` and `meta` are those of
+        `transact`.
         """
         given = listed(documents)
         check_names(key)
@@ -146,24 +173,29 @@ class Connection:
             for stream, group in grouped:
                 draft.extend(draft.tail(stream), list(map(plain, group)) if later else group)
 
-        return self._write(change, tx_id, alone=calls_out(unless) or calls_out(only_if))
+        return self._write(change, tx_id, meta, alone=calls_out(unless) or calls_out(only_if))
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, meta: Mapping[str, Any] | None = None) -> Iterator[Connection]:
         """A block whose appends and transactions through this connection, by this thread, are one.
 
         Blocks nest. An exception that leaves any of them undoes everything. Meanwhile other threads that write
         wait; other tasks of this thread's event loop are refused, and had better not run: do not await in it.
+        What is given as `meta`, here and inside, is stated of the one transaction, if there is anything to write.
         """
-        block = self._block
+        stated, block = check_meta(meta), self._block
         if block is not None:
             with self._inside(block):
                 yield self
+            block.meta.update(stated)
             return
-        with self._log.writing(alone=True), self._opened(None):
+        with self._writing(alone=True), self._opened(None, stated) as opened:
             yield self
+        self._committed(opened.draft, opened.held)
 
-    def run(self, work: Callable[[], object], *, tx_id: str | UUID | None = None) -> TxReport:
+    def run(
+        self, work: Callable[[], object], *, tx_id: str | UUID | None = None, meta: Mapping[str, Any] | None = None
+    ) -> TxReport:
         """Call `work()` in a `transaction()` block and report on all it wrote as one. With a `tx_id` that is
         already in the store, `work` is not called and the report is that transaction's.
 
@@ -173,20 +205,82 @@ class Connection:
         """
         if not callable(work):
             raise ArgumentError(f"expected a function to run, got {shown(work)}", argument="work")
-        name, block = _tx_id(tx_id), self._block
+        name, stated, block = _tx_id(tx_id), check_meta(meta), self._block
         if block is not None:
             _refuse_id_inside(tx_id)
             savepoint, before = block.draft.savepoint(), block.draft.view()
             with self._inside(block):
                 work()
+            block.meta.update(stated)
             return _report_inside(block.draft, savepoint, before)
-        with self._log.writing(alone=True):
+        with self._writing(alone=True):
             known = self._known(name)
             if known is not None:
                 return known
-            with self._opened(name) as opened:
+            with self._opened(name, stated) as opened:
                 work()
-        return self._report(opened.draft, opened.written)
+        self._committed(opened.draft, opened.held)
+        return self._report(opened.draft, opened.held is not None)
+
+    # Invariants.
+
+    def require(self, name: str, rule: Any, *inputs: Any) -> TxReport:
+        """From now on refuse every transaction, of whichever program, after which the query `rule` (its inputs
+        are the newest database, then `inputs`) has an answer: InvariantError names the invariant and the rows.
+
+        The invariant is stored in the log. Requiring the same again does nothing; ArgumentError for another query
+        under a name that is taken, InvariantError when the store breaks it already.
+
+        >>> conn = connect()
+        >>> report = conn.require("no debts", "[:find ?a ?sum :where [?a :balance ?sum] [(< ?sum 0)]]")
+        >>> conn.transact([{"db/id": "ann", "balance": -1}])
+        Traceback (most recent call last):
+        tourlog.errors.InvariantError: the invariant 'no debts' does not hold: [('ann', -1)]
+        """
+        given = [list(each) if isinstance(each, Iterator) else unwrapped(each) for each in inputs]
+        return self._write(lambda draft: require(draft, name, rule, given))
+
+    def invariants(self) -> tuple[Invariant, ...]:
+        """The standing invariants, in the order they were required."""
+        return self.db().invariants()
+
+    def drop_invariant(self, name: str) -> TxReport:
+        """Require it no more; ArgumentError when there is no invariant of that name."""
+        return self._write(lambda draft: drop(draft, name))
+
+    # Following.
+
+    def subscribe(self, key: Any = None, *, start: Any = None, where: Any = None) -> Subscription:
+        """An iterator of (place, document): what is there from `start` on, then what comes, by whichever thread or
+        process it is written. It skips nothing, repeats nothing, and ends when it or the connection is closed.
+
+        `key` is a stream's, such as `{"topic": "paid", "partition": 1}`, and the place a document's offset. For
+        many streams, in the order of commits, the place is a `Position`: None in the key stands for any value, names
+        alone such as `("topic", "partition")` for all streams of such a key, and no key at all for every stream.
+
+        `start` is the place of the first document to read (a number stands for that transaction, when many streams
+        are read), "now" for only what comes, or a `Consumer`, which goes on after what it has committed.
+
+        `where` is a query, or a tuple of a query and its further inputs, that takes the database and the ids of
+        documents and finds those to keep: `[:find ?e :in $ [?e ...] :where [?e :type "paid"]]`. Documents, and what
+        the query asks, are as of the newest position when they are read.
+
+        >>> conn = connect()
+        >>> report = conn.append([{"topic": "a", "n": 1}, {"topic": "b", "n": 2}, {"topic": "a", "n": 3}], "topic")
+        >>> with conn.subscribe({"topic": "a"}) as documents:
+        ...     place, document = next(documents)
+        >>> place, document["n"]
+        (0, 1)
+        """
+        return subscription(self._newest, self._watch, key, start, where)
+
+    def listen(self, listener: Callable[[TxReport], object]) -> Callable[[], None]:
+        """Call `listener` with the report of every transaction of this connection, after it is committed, in the
+        order of the log; what is returned ends that. A thread that writes calls it, before it goes on; what it
+        raises is logged (by the logger "tourlog") and harms nobody."""
+        if not callable(listener):
+            raise ArgumentError(f"expected a function of a report, got {shown(listener)}", argument="listener")
+        return self._listeners.add(listener)
 
     def compact(self) -> int:
         """Join the small batches that many small transactions left into full ones, which read faster and take less
@@ -206,9 +300,9 @@ class Connection:
         return block if block is not None and block.is_open and block.thread == threading.get_ident() else None
 
     @contextmanager
-    def _opened(self, tx_id: str | None) -> Iterator[Block]:
+    def _opened(self, tx_id: str | None, meta: Mapping[str, Any]) -> Iterator[Block]:
         """A block of this thread and context, committed at its end."""
-        block = Block(Draft(self._newest()))
+        block = Block(Draft(self._newest()), meta=dict(meta))
         token = self._opened_block.set(block)
         try:
             yield block
@@ -216,7 +310,7 @@ class Connection:
                 raise TransactionError(
                     "the transaction is undone: an exception left a block inside this one and was caught"
                 )
-            block.written = self._append(block.draft, tx_id)
+            block.held = self._append(block.draft, tx_id, block.meta)
         finally:
             block.is_open = False
             with suppress(ValueError):  # closed in another context, as async generators may be: `is_open` tells
@@ -244,29 +338,57 @@ class Connection:
         index = self._index if t == settled else ForkedIndex(self._index, settled, self._log)
         return Snapshot(self._log, index, t)
 
-    def _write(self, change: Callable[[Draft], None], tx_id: str | UUID | None, *, alone: bool = False) -> TxReport:
+    def _write(
+        self,
+        change: Callable[[Draft], None],
+        tx_id: str | UUID | None = None,
+        meta: Mapping[str, Any] | None = None,
+        *,
+        alone: bool = False,
+    ) -> TxReport:
         """Change the newest database. `alone` shares no commit with other threads: they would have to wait for code
         of the user's, and it perhaps for them."""
-        block = self._block
+        stated, block = check_meta(meta), self._block
         if block is not None:
             _refuse_id_inside(tx_id)
-            return _write_inside(block.draft, change)
+            report = _write_inside(block.draft, change)
+            block.meta.update(stated)
+            return report
         name = _tx_id(tx_id)
-        with self._log.writing(alone=alone):
+        with self._writing(alone=alone):
             known = self._known(name)
             if known is not None:
                 return known
             draft = Draft(self._base())
             change(draft)
-            written = self._append(draft, name)
-        return self._report(draft, written)
+            held = self._append(draft, name, stated)
+        self._committed(draft, held)
+        return self._report(draft, held is not None)
 
-    def _append(self, draft: Draft, tx_id: str | None) -> bool:
-        """Write the draft to the log, unless there is nothing to write; whether it was written."""
-        written = tx_id is not None or not draft.is_empty()
-        if written:
-            self._log.append(draft.prepare(tx_id))
-        return written
+    def _append(self, draft: Draft, tx_id: str | None, meta: Mapping[str, Any]) -> tuple[Watched, ...] | None:
+        """Write the draft to the log; the invariants that hold after it. None when there is nothing to write."""
+        if tx_id is None and draft.is_empty():
+            return None
+        if meta:
+            annotate(draft, meta)
+        held = self._standing.enforce(draft)
+        if not self._listeners.is_empty:
+            self._listeners.expect()
+        self._log.append(draft.prepare(tx_id))
+        return held
+
+    def _writing(self, *, alone: bool) -> AbstractContextManager[None]:
+        """The one writer's place."""
+        place = self._log.writing(alone=alone)
+        return place if self._listeners.is_empty else self._listeners.writing(place)
+
+    def _committed(self, draft: Draft, held: tuple[Watched, ...] | None) -> None:
+        """What there is to do once a draft, if it was written, is in the log for good."""
+        if held is not None:
+            self._standing.committed(draft.t, held)
+            self._watch.committed()
+            if not self._listeners.is_empty:
+                self._listeners.committed(self._report(draft, True))
 
     def _known(self, tx_id: str | None) -> TxReport | None:
         """The report of the transaction with this id, if there is one."""
@@ -281,14 +403,7 @@ class Connection:
 
     def _report_of(self, t: int) -> TxReport:
         """The report of an earlier transaction."""
-        offsets: dict[Stream, range] = {}
-        for batch in self._log.tail(t - 1, t):
-            record = self._log.stream_by_id(batch.stream) if batch.stream else None
-            if record is not None:
-                stream = Stream(record.names, record.values)
-                start = offsets[stream].start if stream in offsets else batch.first
-                offsets[stream] = range(start, batch.first + batch.count)
-        return _report_between(self._at(t - 1), self._at(t), offsets, t - 1)
+        return _report_between(self._at(t - 1), self._at(t), offsets_of(self._log, t), t - 1)
 
 
 def _write_inside(draft: Draft, change: Callable[[Draft], None]) -> TxReport:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain, islice, permutations
-from typing import Any
+from typing import Any, overload
 
+from tourlog.difference import FactDifference, RowDifference, fact_difference, row_difference
 from tourlog.documents import checked_stream
 from tourlog.draft import Draft, facts_between
 from tourlog.engines.pydatalog_program import exposed
@@ -17,6 +18,8 @@ from tourlog.errors import ArgumentError, StorageError, shown
 from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
 from tourlog.html import MOST_ROWS, counted, folded, note, table_html, titled
+from tourlog.invariants import Invariant, enforce, invariants_at, watched_at
+from tourlog.past import EntityVersion, PastTransaction, transactions, versions
 from tourlog.pull import pull
 from tourlog.query.parse import parse_pull
 from tourlog.query.run import Explanation, explain_query, run_query
@@ -173,7 +176,42 @@ class Database:
             for record, offset in self.snapshot.log.streams(self.t)
         ]
 
+    def invariants(self) -> tuple[Invariant, ...]:
+        """The standing invariants that hold at this position, in the order they were required."""
+        return invariants_at(self.snapshot)
+
     # Time.
+
+    @overload
+    def diff(self, older: Database) -> FactDifference: ...
+    @overload
+    def diff(self, older: Database, query: Any, *inputs: Any) -> RowDifference: ...
+    def diff(self, older: Database, query: Any = None, *inputs: Any) -> FactDifference | RowDifference:
+        """What `came` and what `went` since an older database of the same store: facts; or, with a query and its
+        inputs after the database, its rows. Either may be a speculation (`with_`).
+
+        >>> import tourlog
+        >>> conn = tourlog.connect()
+        >>> before = conn.transact([{"db/id": "ann", "age": 41}]).db_after
+        >>> conn.transact([{"db/id": "ann", "age": 42}]).db_after.diff(before)
+        FactDifference(came=[Fact(e='ann', a='age', v=42, tx=2, added=True)], \
+went=[Fact(e='ann', a='age', v=41, tx=2, added=False)])
+        """
+        check_database(older)
+        if query is None:
+            return fact_difference(older.snapshot, self.snapshot)
+        return row_difference(older.snapshot, self.snapshot, query, list(map(unwrapped, inputs)))
+
+    def tx_range(self, start: int = 1, stop: int | None = None) -> Iterator[PastTransaction]:
+        """The transactions `start` … `stop` - 1 in order: each with its position, instant, id, meta, offsets, and
+        the facts it added and retracted."""
+        first, end = whole_number("start", start), EVERYTHING if stop is None else whole_number("stop", stop)
+        return transactions(self.snapshot, max(first, 1), end)
+
+    def entity_history(self, eid: Any) -> list[EntityVersion]:
+        """The states an entity went through, oldest first: the transaction, its instant, and the document it left,
+        None where it retracted the entity."""
+        return versions(self.snapshot, _entity_id(eid))
 
     def as_of(self, t: int | datetime) -> Database:
         """The database as it was at position `t`, or at an instant (a datetime with a time zone)."""
@@ -188,11 +226,12 @@ class Database:
         return Database(_moved(self.snapshot, history=True))
 
     def with_(self, tx_data: Any) -> TxReport:
-        """What `transact` would report, on this very database; nothing is written."""
+        """What `transact` would report, or raise, on this very database; nothing is written."""
         if not self.snapshot.is_plain:
             raise ArgumentError("with_ needs a database as of a position, not a history or a since")
         draft = Draft(self.snapshot)
         apply(draft, tx_data, Database)
+        enforce(draft, watched_at(self.snapshot))
         after = Database(draft.result())
         return TxReport(self, after, draft.offsets(), lambda: facts_between(self.snapshot, after.snapshot, self.t))
 

@@ -210,6 +210,21 @@ class Draft:
         found = self.base.log.stream_by_prefix(place[0])
         return found if found is not None and found.t <= self.base.t else None
 
+    def changes(self, e: Any) -> bool:
+        """Whether the transaction writes an entity by its id."""
+        return identity(e) in self._entities
+
+    def attributes(self) -> set[str]:
+        """The top-level attributes of all it appends and of the entities it writes, before and after."""
+        found: set[str] = set()
+        for tail in self._tails.values():
+            found.update(*tail.documents)
+            if tail.documents:
+                found.add(OFFSET_KEY)
+        for e, state in self._entities.values():
+            found.update(self._state_before(e) or (), state or ())
+        return found
+
     # Savepoints.
 
     def savepoint(self) -> Savepoint:

@@ -66,11 +66,18 @@ class QuerySyntaxError(QueryError):
 
 
 class ConflictError(TourlogError):
-    """A stream is not where the writer expected it; `stream`, `expected` and `actual` say how."""
+    """A stream is not where the writer expected it: `stream`, `expected` and `actual` say how, and `appended`
+    are the documents that came since, the first hundred of them. For `db/cas`, `entity` and `attribute`."""
 
 
 class ConditionError(TourlogError):
-    """A condition of an append (`unless=`, `only_if=`) did not hold; nothing was written."""
+    """A condition of an append (`unless=`, `only_if=`) did not hold; nothing was written. `rows` are those that
+    broke `condition`."""
+
+
+class InvariantError(TourlogError):
+    """A transaction broke a standing invariant, and nothing was written: `invariant` is its name, `rows` are
+    those that broke it."""
 
 
 class BudgetError(TourlogError):

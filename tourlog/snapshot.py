@@ -150,7 +150,7 @@ class Snapshot:
         record = self.log.entity(ordered_bytes(e), self.t)
         if record is not None:
             return decode(record.state)  # type: ignore[no-any-return]  # states are dicts or None
-        found = self._appended(e)
+        found = self.appended(e)
         if found is None:
             return None
         stream, document = found
@@ -182,7 +182,8 @@ class Snapshot:
         if kept:
             yield kept[0] if type(content) not in COLLECTIONS else type(content)(kept)
 
-    def _appended(self, e: Any) -> tuple[StreamRecord, Ordered] | None:
+    def appended(self, e: Any) -> tuple[StreamRecord, Ordered] | None:
+        """An ordered document as it was appended, with its stream; None for what is none at this position."""
         place = document_place(e)
         stream = self.log.stream_by_prefix(place[0]) if place is not None else None
         if stream is None or place is None or stream.t > self.t:

@@ -20,9 +20,13 @@ OFFSET_KEY = "offset"
 ORDER_KEY = "db/key"
 TX_KEY = "db/tx"
 INSTANT_KEY = "db/tx-instant"
+META_KEY = "db/meta"
+"""Marks the entity of a transaction that the caller stated something about; its id is the transaction's position."""
 SYSTEM_PREFIX = "db/"
 OFFSET_METADATA = "offset-metadata"
 """The entity that shows every stream's next offset."""
+INVARIANTS = "db/invariants"
+"""The entity that holds the standing invariants."""
 
 _PREFIX_BITS = 60
 _OFFSET_BITS = 62

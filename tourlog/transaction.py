@@ -10,12 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
+from tourlog.conflicts import conflict
 from tourlog.documents import check_document, check_names
 from tourlog.draft import Draft
 from tourlog.errors import ConflictError, DocumentError, TransactionError, shown
 from tourlog.facts import elements
 from tourlog.snapshot import Snapshot
-from tourlog.stream import ID_KEY, OFFSET_KEY, OFFSET_METADATA, ORDER_KEY, SYSTEM_PREFIX, Stream, document_id
+from tourlog.stream import (
+    ID_KEY,
+    INVARIANTS,
+    META_KEY,
+    OFFSET_KEY,
+    OFFSET_METADATA,
+    ORDER_KEY,
+    SYSTEM_PREFIX,
+    Stream,
+    document_id,
+)
 from tourlog.values import check, identity, plain
 
 View: TypeAlias = Callable[[Snapshot], Any]
@@ -23,6 +34,10 @@ View: TypeAlias = Callable[[Snapshot], Any]
 
 _OPERATIONS = ("db/add", "db/retract", "db/retract-entity", "db/cas")
 _CONTAINERS = (list, tuple, set, frozenset, dict)
+_VIEWS = {
+    OFFSET_METADATA: "a view of the streams and cannot be written",
+    INVARIANTS: "written by Connection.require and drop_invariant only",
+}
 _MOST_CALLS = 100
 """How deep transaction functions may return further transaction functions."""
 
@@ -74,6 +89,31 @@ def operations(tx_data: Any) -> list[Any]:
     return list(tx_data)
 
 
+def check_meta(meta: Any) -> dict[str, Any]:
+    """What a caller states about a transaction, ready to be stored; nothing for None."""
+    if meta is None:
+        return {}
+    check(meta, where="meta")
+    for attribute in meta:
+        if attribute.startswith(SYSTEM_PREFIX):
+            raise TransactionError(
+                f"meta has {shown(attribute)}; attributes {SYSTEM_PREFIX}… are the store's own", operation=attribute
+            )
+    return plain(meta)  # type: ignore[no-any-return]  # a dict, as checked
+
+
+def annotate(draft: Draft, meta: Mapping[str, Any]) -> None:
+    """State attributes of the caller's own on the transaction's entity, whose id is its position."""
+    state = draft.state(draft.t) or {}
+    if state and META_KEY not in state:
+        raise TransactionError(
+            f"{draft.t} is the id of an entity and cannot be that of the transaction, which has meta too: give other "
+            "ids than whole numbers to entities of a store whose transactions have meta",
+            operation=draft.t,
+        )
+    draft.put(draft.t, {META_KEY: True, **state, **meta})
+
+
 # Documents.
 
 
@@ -113,10 +153,11 @@ def _ordered(draft: Draft, document: Mapping[str, Any], number: int) -> None:
             f"tx_data[{number}] has no offset as `append` gives it: {shown(offset)}", operation=document
         )
     if offset != tail.next:
-        raise ConflictError(
+        raise conflict(
             f"stream {stream} is at offset {tail.next}, not at {shown(offset)}: the documents were "
             "prepared for another position; use call(append, …), which runs on the newest database",
-            stream=stream,
+            draft.view(),
+            stream,
             expected=offset,
             actual=tail.next,
         )
@@ -132,11 +173,8 @@ def _entity_id(e: Any, number: int) -> Any:
     e = plain(e, ID_KEY)
     if e is None or type(e) in _CONTAINERS:
         raise TransactionError(f"expected a scalar as db/id in tx_data[{number}], got {shown(e)}", operation=e)
-    if type(e) is str and e == OFFSET_METADATA:
-        raise TransactionError(
-            f"{OFFSET_METADATA!r} in tx_data[{number}] is a view of the streams and cannot be written",
-            operation=e,
-        )
+    if type(e) is str and e in _VIEWS:
+        raise TransactionError(f"{e!r} in tx_data[{number}] is {_VIEWS[e]}", operation=e)
     return e
 
 
