@@ -120,6 +120,26 @@ rows(?y) <- reach^bf(1 ?y) not(?y: [?y 'done' True])"""
     )
 
 
+@pytest.mark.parametrize("second", ["(reach 2 ?y)", "(not (reach 2 ?y))"])
+@pytest.mark.parametrize("rules", [REACH, REACH.replace("[?x :to ?z] (reach ?z ?y)", "(reach ?x ?z) [?z :to ?y]")])
+def test_what_starts_from_a_constant_is_walked_from_there_and_not_from_every_value_bound(
+    second: str, rules: str
+) -> None:
+    plan = str(plan_of(f"[:find ?y :in $ % :where (reach 1 ?y) {second}]", rules))
+    assert "^bf" in plan
+    assert "^fb" not in plan
+    assert "^bb" not in plan
+
+
+def test_a_composition_of_a_rule_with_itself_is_made_linear() -> None:
+    """`r(x, z), r(z, y)` derives every pair once for each of its ways; `r(x, z), base(z, y)` does not."""
+    plan = plan_of(
+        "[:find ?x ?y :in $ % :where (r ?x ?y)]", "[[(r ?x ?y) [?x :to ?y]] [(r ?x ?y) (r ?x ?z) (r ?z ?y)]]"
+    )
+    (clause,) = [c for stratum in plan.strata for r in stratum.relations for c in r.clauses if c.variants]
+    assert [str(literal).partition("(")[0] for literal in clause.body].count("r^ff") == 1
+
+
 def test_equal_queries_share_a_plan() -> None:
     """A query is planned once a shape: plans of equal queries and rules are equal."""
     query = "[:find ?y :in $ % :where (reach 1 ?y)]"

@@ -182,7 +182,7 @@ class _Builder:
             demand = whole if whole not in self._unsafe and not required else demand
         if within is not None and not within.positions and (use.rule, use.source) == (within.rule, within.source):
             demand = within  # all of the rule is computed here anyway: asking for parts would do the work twice
-        demand = self._without_passed(demand)
+        demand = self._of_single_values(use, demand, within) or self._without_passed(demand)
         if demand.positions:
             demand = replace(demand, copy=self._copy if within is None else within.copy)
         terms = tuple(self._scope.context.variable("_") if isinstance(term, Blank) else term for term in use.terms)
@@ -190,6 +190,15 @@ class _Builder:
         if demand.positions:
             self._ask(name, tuple(terms[place] for place in demand.positions), before, within)
         return Call(name, terms, place=use.place)
+
+    def _of_single_values(self, use: RuleUse, demand: Demand, within: Demand | None) -> Demand | None:
+        """The demand of constants and inputs alone, where a query also binds other arguments: one walk from a single
+        value, joined with what is bound, never costs more than all edges; one from each bound value may."""
+        single = tuple(place for place in demand.positions if not isinstance(use.terms[place], Variable))
+        reduced = replace(demand, positions=single)
+        required = self._scope.context.rules[demand.rule][0].required
+        fits = reduced not in self._unsafe and all(place in single for place in range(required))
+        return reduced if within is None and single and single != demand.positions and fits else None
 
     def _without_passed(self, demand: Demand) -> Demand:
         """The demand without arguments that recursion only hands on: asking for each of their values would
