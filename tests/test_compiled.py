@@ -400,8 +400,13 @@ class TestChoice:
         with tourlog.connect() as conn:
             conn.append([{"k": 1, "n": 1}], "k")
             assert conn.db().explain(query).engine == "pydatalog"
-            conn.append([{"k": number, "n": number} for number in range(200)], "k")
+            conn.append([{"k": number % 7, "n": number} for number in range(200)], "k")
+            assert conn.db().explain(query).engine == "pydatalog"
+            rules = "[[(next ?n ?m) [?e :n ?n] [(inc ?n) ?m]] [(next ?n ?m) (next ?n ?k) (next ?k ?m)]]"
+            assert conn.db().explain("[:find ?m :in $ % :where (next 1 ?m)]", rules).engine == "compiled"
+            conn.append([{"k": number % 7, "n": number} for number in range(1000)], "k")
             assert conn.db().explain(query).engine == "compiled"
+            assert conn.db().as_of(1).explain(query).engine == "pydatalog"
             assert conn.db().explain("[:find ?n :where [1 :n ?n]]").engine == "pydatalog"
             assert conn.db().explain(tourlog.gen_datalog("all", "k"), 1).engine == "log"
             assert conn.db().with_([{"a": 1}]).db_after.explain(query).engine == "pydatalog"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tourlog.errors import QueryError
@@ -138,6 +142,23 @@ def test_a_composition_of_a_rule_with_itself_is_made_linear() -> None:
     )
     (clause,) = [c for stratum in plan.strata for r in stratum.relations for c in r.clauses if c.variants]
     assert [str(literal).partition("(")[0] for literal in clause.body].count("r^ff") == 1
+
+
+def test_a_plan_is_the_same_in_every_process() -> None:
+    program = """
+from tourlog.query.parse import parse_query, parse_rules
+from tourlog.query.plan import make_plan
+rules = "[[(r ?x ?y) [?a :b ?x] [?a :c ?y] (or [?x :d ?e] (and [?y :d ?e] (not [?x :f ?g] [?g :h ?y])))]" + (
+    "[(r ?x ?y) (r ?x ?m) (or-join [?m ?y] [?m :to ?y] (and [?m :by ?n] [?n :to ?y]))]]"
+)
+print(make_plan(parse_query("[:find ?x ?y :in $ % :where (r ?x ?y) (or [?x :p ?q] [?y :p ?q])]"), parse_rules(rules)))
+"""
+    environments = [{**os.environ, "PYTHONHASHSEED": str(seed)} for seed in range(4)]
+    plans = {
+        subprocess.run([sys.executable, "-c", program], env=each, capture_output=True, text=True, check=True).stdout
+        for each in environments
+    }
+    assert len(plans) == 1
 
 
 def test_equal_queries_share_a_plan() -> None:

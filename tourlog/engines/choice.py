@@ -12,9 +12,9 @@ from tourlog.query.program import Body, Scan, bound_by, walk
 from tourlog.query.syntax import Variable
 from tourlog.snapshot import Snapshot
 
-_LARGE = 100
-"""Rows of the log (1 to 100 documents each) from which loading columns and starting DuckDB, a few ms, pays."""
-_LARGE_FOR_RECURSION = 20
+_LARGE = 1_000
+"""Documents from which loading columns and starting DuckDB, a few ms, pays."""
+_LARGE_FOR_RECURSION = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,32 @@ def choose(execution: Execution) -> Choice:
     bodies.append(plan.body)
     if not any(_reads_columns(execution, snapshots, body) for body in bodies):
         return Choice("pydatalog", "every pattern looks up entities that are known, or reads no attribute by name")
-    rows = max(snapshot.log.rows(snapshot.t) for snapshot in snapshots)
+    documents = max(map(_size, snapshots))
     recursive = any(stratum.recursive for stratum in plan.strata)
     large = _LARGE_FOR_RECURSION if recursive else _LARGE
     what = "recursion over " if recursive else ""
-    if rows < large:
-        return Choice("pydatalog", f"{what}a log of {rows} rows, fewer than {large}: quicker than starting DuckDB")
-    return Choice("compiled", f"{what}a log of {rows} rows, not fewer than {large}")
+    if documents < large:
+        return Choice("pydatalog", f"{what}{documents} documents, fewer than {large}: quicker than starting DuckDB")
+    return Choice("compiled", f"{what}{documents} documents or more, not fewer than {large}")
+
+
+class _Count:
+    """How many documents and states of entities a log holds as of the last position that was asked about."""
+
+    def __init__(self) -> None:
+        self.known = (0, 0)
+
+    def at(self, snapshot: Snapshot) -> int:
+        t, count = self.known if self.known[0] <= snapshot.t else (0, 0)
+        count += sum(batch.count for batch in snapshot.log.tail(t, snapshot.t))
+        self.known = (snapshot.t, count)
+        return count
+
+
+def _size(snapshot: Snapshot) -> int:
+    """How many documents a database holds: counted while they are few, else at least as many as batches."""
+    rows = snapshot.log.rows(snapshot.t)
+    return rows if rows >= _LARGE else snapshot.index.shared(_Count, _Count).at(snapshot)
 
 
 def _reads_columns(execution: Execution, snapshots: list[Snapshot], body: Body) -> bool:

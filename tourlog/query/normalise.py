@@ -95,7 +95,7 @@ def normalise(clauses: Sequence[Clause], scope: Scope) -> Body:
 def rule_body(rule: Rule, arguments: Sequence[Term], scope: Scope, source: str) -> Body:
     """The literals of one rule body with its parameters replaced by `arguments`."""
     renaming: dict[Variable, Term] = dict(zip(rule.parameters, arguments, strict=True))
-    for variable in positive_variables(rule.clauses) - renaming.keys():
+    for variable in _by_name(positive_variables(rule.clauses) - renaming.keys()):
         renaming[variable] = scope.context.variable(variable.name)
     return normalise(rule.clauses, scope.inner(renaming, source))
 
@@ -261,23 +261,23 @@ def _negation(clause: Not, scope: Scope, visible: frozenset[Variable]) -> Litera
         raise QueryError(
             f"{_listed(unknown)} of `not-join` is bound nowhere outside it{_at(clause.place)}", clause=clause
         )
-    renaming: dict[Variable, Term] = {v: scope.renaming.get(v, v) for v in shared}
-    for variable in positive_variables(clause.clauses) - shared:  # a `not` in it names those of its own
+    renaming: dict[Variable, Term] = {v: scope.renaming.get(v, v) for v in _by_name(shared)}
+    for variable in _by_name(positive_variables(clause.clauses) - shared):  # a `not` in it names those of its own
         renaming[variable] = scope.context.variable(variable.name)
     source = scope.source(clause.source)
     body = normalise(clause.clauses, scope.inner(renaming, source))
-    outside = tuple(term for v in sorted(shared, key=str) if isinstance(term := renaming[v], Variable))
+    outside = tuple(term for v in _by_name(shared) if isinstance(term := renaming[v], Variable))
     return Negation(body, outside, clause.place)
 
 
 def _disjunction(clause: Or, scope: Scope, visible: frozenset[Variable]) -> Literal:
     exported = positive_variables(clause.branches) if clause.variables is None else frozenset(clause.variables)
-    outer: dict[Variable, Term] = {v: scope.renaming.get(v, v) for v in exported}
+    outer: dict[Variable, Term] = {v: scope.renaming.get(v, v) for v in _by_name(exported)}
     source = scope.source(clause.source)
     branches = []
     for branch in clause.branches:
         renaming = dict(outer)
-        for variable in _all_variables((branch,)) - exported:
+        for variable in _by_name(_all_variables((branch,)) - exported):
             if clause.variables is None and variable in visible:
                 renaming[variable] = scope.renaming.get(variable, variable)
             elif variable in positive_variables((branch,)):
@@ -337,6 +337,11 @@ def rule_calls(clauses: Iterable[Clause], negated: bool = False) -> Iterator[tup
                 yield from rule_calls(inner, negated)
             case Or(branches):
                 yield from rule_calls(branches, negated)
+
+
+def _by_name(variables: Iterable[Variable]) -> list[Variable]:
+    """Variables in an order that is the same in every process, so that plans are."""
+    return sorted(variables, key=str)
 
 
 def _only_variables(terms: Iterable[Term]) -> tuple[Variable, ...]:
