@@ -1,8 +1,9 @@
-"""What holds for every test: how Hypothesis looks for examples, and the stores tests write to."""
+"""What holds for every test: how Hypothesis looks for examples, that Ctrl-C is heard, the stores tests write to."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ import tourlog
 settings.register_profile("tourlog", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "tourlog")
+
+# What a shell starts in the background is born deaf to Ctrl-C, and so are its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["memory", "file"])

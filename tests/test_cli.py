@@ -425,11 +425,6 @@ class TestDemo:
         assert len(ancestors) == 5_204
 
 
-def heard_interrupts() -> None:
-    """A child of a shell's background job is born deaf to Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def wait_for(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + 60
     while not condition():
@@ -454,7 +449,6 @@ class TestProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=heard_interrupts,
         ) as process:
             assert process.stdin is not None
             process.stdin.write(TWO_LINES * 5_000)
