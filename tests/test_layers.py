@@ -106,6 +106,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "transaction",
     ),
     (
+        "engines.choice",
         "engines.resolvers",
         "engines.session",
         "query.parse_sections",
@@ -116,10 +117,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "engines.sqlaggregates",
         "query.parse",
     ),
-    (
-        "engines.bodies",
-        "engines.choice",
-    ),
+    ("engines.bodies",),
     ("engines.compiled",),
     ("query.run",),
     ("questions",),
@@ -195,7 +193,11 @@ HEAVY = {
 }
 
 # Modules of this package that are imported when first needed, because of what they import: where they may be.
-LAZY = {"notebook": {"extension"}}
+LAZY = {
+    "notebook": {"extension"},
+    "engines.compiled": {"query.run"},
+    "engines.pydatalog": {"query.run"},
+}
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tourlog.engines.execution import Execution
+from tourlog.engines.execution import Execution, is_column
 from tourlog.engines.ordered import is_ordered
-from tourlog.engines.scans import is_column
 from tourlog.fact_index import ForkedIndex
 from tourlog.query.program import Body, Scan, bound_by, walk
 from tourlog.query.syntax import Variable

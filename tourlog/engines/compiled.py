@@ -13,8 +13,8 @@ from typing import Any
 from tourlog.engines.bodies import Bodies, NotNative
 from tourlog.engines.codec import SQL_TYPES, TOKEN
 from tourlog.engines.columns import Columns
-from tourlog.engines.execution import Execution, find_rows
-from tourlog.engines.scans import Scans, is_column
+from tourlog.engines.execution import Execution, find_rows, is_column
+from tourlog.engines.scans import Scans
 from tourlog.engines.select import Select
 from tourlog.engines.session import Session
 from tourlog.engines.sqlaggregates import aggregated

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 from tourlog.errors import BudgetError, QueryError
 from tourlog.query.aggregates import AGGREGATES
 from tourlog.query.functions import BUILTINS
-from tourlog.query.program import Parameter, Plan
+from tourlog.query.program import Parameter, Plan, Scan
 from tourlog.query.syntax import Aggregate, Constant, Pull, Source, Variable
 from tourlog.snapshot import Ordered, Snapshot, state_values
-from tourlog.stream import ID_KEY, OFFSET_KEY, SYSTEM_PREFIX
+from tourlog.stream import ID_KEY, OFFSET_KEY, OFFSET_METADATA, SYSTEM_PREFIX
 from tourlog.values import identity
 
 _MOST_DOCUMENTS = 1000
@@ -108,6 +108,17 @@ class Execution:
         if isinstance(function, str):
             return BUILTINS[function].compute
         return _callable(self.parameters[function.name], function.name)
+
+
+def is_column(execution: Execution, snapshots: Sequence[Snapshot], scan: Scan) -> bool:
+    """Whether a scan reads a column: an attribute of documents, in one of the databases that are loaded."""
+    snapshot = execution.database(scan.source)
+    if not execution.is_known(scan.a) or not any(snapshot is each for each in snapshots):
+        return False
+    attribute = execution.value(scan.a)
+    if type(attribute) is not str or attribute.startswith(SYSTEM_PREFIX):
+        return False
+    return not (execution.is_known(scan.e) and identity(execution.value(scan.e)) == OFFSET_METADATA)
 
 
 def _callable(function: Any, name: str) -> Callable[..., Any]:

@@ -48,6 +48,11 @@ def run(execution: Execution) -> list[tuple[Any, ...]]:
     return find_rows(execution, rows)
 
 
+def explain(execution: Execution) -> str:
+    """What is read."""
+    return str(execution.plan)
+
+
 def offset_in(snapshot: Snapshot, stream: Stream, e: Any) -> range:
     """The offset of an entity in a stream, as a range; empty for one that is no document of it."""
     place, record = document_place(e), snapshot.find_stream(stream)

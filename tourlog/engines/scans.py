@@ -11,7 +11,7 @@ from typing import Any
 
 from tourlog.engines.codec import INTEGER, NEVER, TOKEN
 from tourlog.engines.columns import Column, Loaded
-from tourlog.engines.execution import Execution
+from tourlog.engines.execution import Execution, is_column
 from tourlog.engines.select import Select
 from tourlog.engines.session import Session
 from tourlog.engines.typing import Types
@@ -19,7 +19,7 @@ from tourlog.query.program import Scan, Term
 from tourlog.query.syntax import Blank, Constant, Variable
 from tourlog.snapshot import ANY as ANYTHING
 from tourlog.snapshot import Snapshot
-from tourlog.stream import OFFSET_METADATA, SYSTEM_PREFIX
+from tourlog.stream import SYSTEM_PREFIX
 from tourlog.values import identity
 
 
@@ -216,17 +216,6 @@ class Scans:
                 self._equal_constant(term, f"{alias}.c{place}", self._types.of((relation, place)), select)
             else:
                 select.keys.add(Variable(alias))
-
-
-def is_column(execution: Execution, snapshots: Sequence[Snapshot], scan: Scan) -> bool:
-    """Whether a scan reads a column: an attribute of documents, in one of the databases that are loaded."""
-    snapshot = execution.database(scan.source)
-    if not execution.is_known(scan.a) or not any(snapshot is each for each in snapshots):
-        return False
-    attribute = execution.value(scan.a)
-    if type(attribute) is not str or attribute.startswith(SYSTEM_PREFIX):
-        return False
-    return not (execution.is_known(scan.e) and identity(execution.value(scan.e)) == OFFSET_METADATA)
 
 
 def long_scan(execution: Execution, scan: Scan, bound: Sequence[tuple[int, Any]]) -> list[tuple[Any, ...]]:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from textwrap import indent
-from types import MappingProxyType
+from types import ModuleType
 from typing import Any
 
-from tourlog.engines import compiled, pydatalog
 from tourlog.engines import ordered as ordered_path
 from tourlog.engines.choice import Choice, choose
 from tourlog.engines.execution import Budget, Execution, SourceData
@@ -39,12 +38,6 @@ from tourlog.snapshot import Snapshot
 from tourlog.values import plain, sort_key
 
 ENGINES = ("auto", "compiled", "pydatalog")
-_RUN: Mapping[str, Callable[[Execution], list[tuple[Any, ...]]]] = MappingProxyType(
-    {"compiled": compiled.run, "pydatalog": pydatalog.run, "log": ordered_path.run}
-)
-_EXPLAIN: Mapping[str, Callable[[Execution], str]] = MappingProxyType(
-    {"compiled": compiled.explain, "pydatalog": pydatalog.explain, "log": lambda execution: str(execution.plan)}
-)
 
 _plan = lru_cache(maxsize=512)(make_plan)
 
@@ -87,7 +80,7 @@ def run_query(
 ) -> Any:
     """The answer, shaped as `:find` says; `inputs` stand for `:in` in order, databases as snapshots."""
     execution = prepare(query, inputs, timeout, max_rows)
-    rows = _RUN[_choice(execution, engine).engine](execution)
+    rows = _engine(_choice(execution, engine).engine).run(execution)
     execution.budget.count(len(rows))
     return shaped(execution, _pulled(execution, ordered(execution.plan.query, rows)))
 
@@ -96,8 +89,22 @@ def explain_query(query: Any, inputs: Sequence[Any], *, engine: str = "auto") ->
     """How a query would run on these inputs, without running it."""
     execution = prepare(query, inputs, None, None)
     choice = _choice(execution, engine)
-    program = _EXPLAIN[choice.engine](execution)
+    program = _engine(choice.engine).explain(execution)
     return Explanation(execution.plan.query, execution.plan, choice.engine, choice.reason, program)
+
+
+def _engine(name: str) -> ModuleType:
+    """The engine: a module with `run` and `explain`. Each is imported by its first query, which spares programs that
+    only append a quarter of what `import tourlog` takes."""
+    if name == "compiled":
+        from tourlog.engines import compiled
+
+        return compiled
+    if name == "pydatalog":
+        from tourlog.engines import pydatalog
+
+        return pydatalog
+    return ordered_path
 
 
 def _choice(execution: Execution, engine: str) -> Choice:
