@@ -5,6 +5,7 @@ rows into the values of `:find`.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -18,8 +19,8 @@ from tourlog.snapshot import Ordered, Snapshot, state_values
 from tourlog.stream import ID_KEY, OFFSET_KEY, OFFSET_METADATA, SYSTEM_PREFIX
 from tourlog.values import identity
 
-_MOST_DOCUMENTS = 1000
-"""Entities read off the log one by one in a run, before an index is loaded for the next."""
+_ROWS_FOR_A_LOOKUP = 3
+_ALWAYS_LOOKED_UP = 32
 
 SourceData: TypeAlias = Snapshot | Sequence[tuple[Any, ...]]
 
@@ -45,6 +46,20 @@ class Budget:
     def remaining(self) -> float | None:
         """Seconds left; None without a limit."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+
+class _Lookups:
+    """How often each attribute was looked up in documents read off the log. When that has cost as much as loading the
+    attribute's index, about a third of a row of the log each time, the index is loaded: never more than twice the
+    least it could have cost."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def have_paid_for(self, attribute: str, snapshot: Snapshot) -> bool:
+        self._counts[attribute] += 1
+        count = self._counts[attribute]
+        return not count % _ALWAYS_LOOKED_UP and count >= _ROWS_FOR_A_LOOKUP * snapshot.log.rows(snapshot.t)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +93,12 @@ class Execution:
 
     def lookup(self, snapshot: Snapshot, e: Any, attribute: str) -> Iterable[Any]:
         """The distinct values of an entity's attribute: from its index if that is loaded, else off the log,
-        which is cheaper for a few entities; after many, the index is loaded after all."""
+        which is cheaper for a few entities; after many, in this run or earlier ones, the index is loaded after all."""
         indexed = snapshot.index.is_loaded(attribute, snapshot.t)
         if indexed or not snapshot.is_plain or attribute.startswith(SYSTEM_PREFIX):
             return (fact.v for fact in snapshot.stored_facts(e, attribute))
-        if len(self.documents) > _MOST_DOCUMENTS and (id(snapshot), identity(e)) not in self.documents:
+        is_new = (id(snapshot), identity(e)) not in self.documents
+        if is_new and snapshot.index.shared(_Lookups, _Lookups).have_paid_for(attribute, snapshot):
             snapshot.load((attribute,))
             return (fact.v for fact in snapshot.stored_facts(e, attribute))
         return state_values(self.entity(snapshot, e) or {}, attribute)

@@ -32,8 +32,8 @@ class Worker:
 
     def begin(self) -> None:
         """Pin what the cursor sees to what there is now."""
-        self.cursor.execute("BEGIN TRANSACTION")
-        self.cursor.execute("SELECT count(*) FROM rows").fetchall()  # the transaction begins with its first read
+        # The transaction begins with its first read.
+        self.cursor.execute("BEGIN TRANSACTION; SELECT 1 FROM rows LIMIT 0")
 
     def end(self, give_back: Callable[[Worker], None]) -> None:
         """Drop every temporary table, once DuckDB is through with them, and give the worker back, unless it was
