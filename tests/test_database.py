@@ -239,7 +239,8 @@ def test_changing_an_answer_changes_no_later_answer(conn: Connection, query: str
     first = conn.db().q(query, engine=engine)
     kept = copy.deepcopy(first)
     spoil(first)
-    assert conn.db().q(query, engine=engine) == kept
+    again = conn.db().q(query, engine=engine)
+    assert sorted(again, key=repr) == sorted(kept, key=repr)  # no order is promised
 
 
 def test_changing_the_facts_of_a_report_changes_nothing_in_the_store(conn: Connection) -> None:

@@ -182,6 +182,7 @@ HEAVY = {
     "difflib": {"pytest_plugin", "query.functions"},
     "logging": {"listeners"},
     "random": {"query.aggregates"},
+    "zoneinfo": {"encoding", "values"},
     "pytest": {"entry.pytest_tourlog", "pytest_plugin"},
     "pandas": {"frames", "query.rows"},
     "polars": {"frames", "query.rows"},
@@ -195,6 +196,7 @@ HEAVY = {
 # Modules of this package that are imported when first needed, because of what they import: where they may be.
 LAZY = {
     "notebook": {"extension"},
+    "storage.sqlite": {"storage"},
     "engines.compiled": {"query.run"},
     "engines.pydatalog": {"query.run"},
 }

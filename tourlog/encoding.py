@@ -15,7 +15,6 @@ from itertools import chain
 from types import NoneType
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec.msgpack import Decoder, Encoder, Ext
@@ -258,15 +257,26 @@ def _timezone_bytes(zone: tzinfo | None) -> bytes:
         return b""
     if zone is UTC:
         return b"u"
-    if type(zone) is ZoneInfo and type(zone.key) is str:
-        return b"z" + zone.key.encode()
     if type(zone) is not timezone:
+        from zoneinfo import ZoneInfo  # for few values
+
+        if type(zone) is ZoneInfo and type(zone.key) is str:
+            return b"z" + zone.key.encode()
         raise DocumentError(f"expected a timezone or ZoneInfo with a key, got {zone!r}", path="")
     offset, name = zone.utcoffset(None), zone.tzname(None)
     packed = _OFFSET.pack(microseconds(offset))
     if name == timezone(offset).tzname(None):
         return b"o" + packed
     return b"n" + packed + name.encode("utf-8", "surrogatepass")
+
+
+def _named_zone(key: str) -> tzinfo:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # for few values
+
+    try:
+        return ZoneInfo(key)
+    except ZoneInfoNotFoundError as error:
+        raise StorageError(f"expected a time zone that is known here, got another: {error.args[0]}") from error
 
 
 def _timezone(data: memoryview) -> tzinfo | None:
@@ -276,7 +286,7 @@ def _timezone(data: memoryview) -> tzinfo | None:
     if form == "u":
         return UTC
     if form == "z":
-        return ZoneInfo(str(data[1:], "utf-8"))
+        return _named_zone(str(data[1:], "utf-8"))
     offset = timedelta(microseconds=_OFFSET.unpack_from(data, 1)[0])
     if form == "n":
         return timezone(offset, str(data[1 + _OFFSET.size :], "utf-8", "surrogatepass"))
@@ -344,8 +354,6 @@ _DOCUMENTS_DECODER: Decoder[list[dict[str, Any]]] = Decoder(list[dict[str, Any]]
 def _unpack(decoder: Decoder[Any], data: bytes) -> Any:
     try:
         return decoder.decode(data)
-    except ZoneInfoNotFoundError as error:
-        raise StorageError(f"expected a time zone that is known here, got another: {error.args[0]}") from error
     except RecursionError as error:
         raise StorageError("expected less nesting on a nearly full stack") from error
     except (

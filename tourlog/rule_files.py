@@ -4,7 +4,7 @@ what the text of a library means.
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from tourlog.errors import ArgumentError, shown
 
@@ -13,7 +13,7 @@ _SUFFIX = ".edn"
 
 def rule_file_names() -> list[str]:
     """The names of the libraries there are, sorted."""
-    return sorted(entry.name.removesuffix(_SUFFIX) for entry in _folder().iterdir() if entry.name.endswith(_SUFFIX))
+    return sorted(name.removesuffix(_SUFFIX) for name in os.listdir(_folder()) if name.endswith(_SUFFIX))  # noqa: PTH208
 
 
 def read_rule_file(name: str) -> str:
@@ -28,12 +28,13 @@ def read_rule_file(name: str) -> str:
     if name not in known:
         expected = f"the name of a rule library ({', '.join(known)})"
         raise ArgumentError(f"expected {expected}, got {shown(name)}", name=name, known=known)
-    return (_folder() / (name + _SUFFIX)).read_text(encoding="utf-8")
+    with open(os.path.join(_folder(), name + _SUFFIX), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+        return file.read()
 
 
-def _folder() -> Path:
-    # Not by importlib.resources, which imports a fifth of what `import tourlog` does.
-    package = Path(__file__).parent
-    shipped = package / "rules"
+def _folder() -> str:
+    # Neither by importlib.resources nor by pathlib, which import a fourth of what `import tourlog` does.
+    package = os.path.dirname(__file__)  # noqa: PTH120
+    shipped = os.path.join(package, "rules")  # noqa: PTH118
     # Only a checkout lacks the shipped folder, and only there may a `rules` beside the package be ours.
-    return shipped if shipped.is_dir() else package.parent / "rules"
+    return shipped if os.path.isdir(shipped) else os.path.join(package, os.pardir, "rules")  # noqa: PTH112, PTH118

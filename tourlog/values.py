@@ -14,7 +14,6 @@ from enum import Enum
 from types import NoneType
 from typing import Any, Final, NoReturn
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from tourlog.encoding import (
     MISSING,
@@ -157,6 +156,8 @@ def _check_timezone(value: datetime | time, path: _Path) -> None:
 
 def _is_known_zone(zone: tzinfo, value: datetime | time) -> bool:
     """Whether the zone's key alone brings back the same zone."""
+    from zoneinfo import ZoneInfo  # for few values
+
     if type(zone) is not ZoneInfo or type(zone.key) is not str:
         return False
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from textwrap import indent
 from types import ModuleType
 from typing import Any
 
@@ -54,7 +53,8 @@ class Explanation:
     program: str
 
     def __str__(self) -> str:
-        return "\n".join(f"{title}\n{indent(text, '  ')}" for title, text in self._parts())
+        lines = [[title, *(f"  {line}" for line in text.splitlines())] for title, text in self._parts()]
+        return "\n".join(line for part in lines for line in part)
 
     def _parts(self) -> list[tuple[str, str]]:
         clauses = "\n".join(map(str, self.query.where))

@@ -6,7 +6,6 @@ import os
 
 from tourlog.storage.log import Log
 from tourlog.storage.memory import MemoryLog
-from tourlog.storage.sqlite import SqliteLog
 
 __all__ = ["Log", "open_log"]
 
@@ -19,4 +18,6 @@ def open_log(path: str | os.PathLike[str] | None, *, durability: str = "full", r
     """
     if path is None:
         return MemoryLog()
+    from tourlog.storage.sqlite import SqliteLog  # not for programs that stay in memory
+
     return SqliteLog(path, durability=durability, read_only=read_only)
