@@ -181,6 +181,8 @@ HEAVY = {
     "concurrent": {"aio", "engines.worker"},
     "difflib": {"pytest_plugin", "query.functions"},
     "logging": {"listeners"},
+    "fractions": {"engines.sqlaggregates", "query.aggregates"},
+    "html": {"html", "notebook"},
     "random": {"query.aggregates"},
     "zoneinfo": {"encoding", "values"},
     "pytest": {"entry.pytest_tourlog", "pytest_plugin"},

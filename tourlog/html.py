@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, time
 from decimal import Decimal
-from html import escape
 from itertools import islice
 from typing import Any
 
@@ -60,6 +59,13 @@ _COLOURS = {
     "function": ("var(--jp-mirror-editor-builtin-color, #a2f)", "35"),
 }
 """Of each kind of token: its colour in HTML, and on a terminal."""
+
+
+def escape(text: str) -> str:
+    """Text as HTML shows it, markup and quotes included."""
+    from html import escape as escaped  # when something is shown
+
+    return escaped(text)
 
 
 def visible(text: str) -> str:

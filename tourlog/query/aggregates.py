@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from fractions import Fraction
 from functools import reduce
 from heapq import nlargest, nsmallest
 from types import MappingProxyType
@@ -96,6 +95,8 @@ def _huge_sum(values: list[float], divisor: int) -> float:
     infinite = [value for value in values if not math.isfinite(value)]
     if infinite:
         return sum(infinite)
+    from fractions import Fraction  # for few queries
+
     exact = sum(map(Fraction, values)) / divisor
     try:
         return float(exact)
