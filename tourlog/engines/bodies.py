@@ -6,7 +6,7 @@ so errors arise on the very rows of the plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -60,8 +60,8 @@ class Bodies:
         that is no single SELECT."""
         return self._body(body, Select(), frozenset(wanted), native_only)
 
-    def with_stars(self, body: Body, head: Iterable[object]) -> Body:
-        """A body that runs many times, the patterns on each entity computed once: calls of a table of theirs.
+    def with_stars(self, body: Body, head: Iterable[object], table: Callable[[str], str]) -> Body:
+        """A body that runs many times, the patterns on each entity computed once: calls of a `table` of theirs.
 
         Left as it is where a function may fail, which must see the rows the plan's order gives it.
         """
@@ -76,7 +76,7 @@ class Bodies:
             used = {*head, *body_variables(rest)}
             variables = tuple(variable for variable in body_variables(star) if variable in used)
             name = f"star {len(self.tables)}"
-            self.tables[name] = self._session.table(self.select(tuple(star), variables).over(variables))
+            self.tables[name] = table(self.select(tuple(star), variables).over(variables))
             first = next(place for place, literal in enumerate(body) if literal in star)
             before = [literal for literal in body[:first] if literal not in star]
             body = (*before, Call(name, variables), *(literal for literal in body[first:] if literal not in star))

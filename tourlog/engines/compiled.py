@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tourlog.engines.bodies import Bodies, NotNative
@@ -20,7 +21,7 @@ from tourlog.engines.session import Session
 from tourlog.engines.sqlaggregates import aggregated
 from tourlog.engines.typing import Types
 from tourlog.errors import BudgetError, shown
-from tourlog.query.program import Body, Call, Clause, Parameter, Plan, Relation, Scan, Stratum, walk
+from tourlog.query.program import Body, Call, Clause, Filter, Parameter, Plan, Relation, Scan, Stratum, walk
 from tourlog.query.syntax import Aggregate, Variable
 from tourlog.snapshot import Snapshot
 from tourlog.storage.memory import MemoryLog
@@ -163,19 +164,37 @@ class Evaluation:
         if not (isinstance(first, Call) and first.delta):
             return False
         name = self.session.name()
+        stars: list[str] = []
         self._bodies.deltas[relation.name] = name
         try:
-            sql = self._rows(relation, step, self._bodies.with_stars(step.variants[0], step.head), native_only=True)
+            body = self._bodies.with_stars(step.variants[0], step.head, partial(self._common, stars))
+            sql = self._rows(relation, step, body, native_only=True)
         except NotNative:
             return False
         finally:
             del self._bodies.deltas[relation.name]
-        base = self._table(relation, [clause for clause in relation.clauses if clause is not step])
+        # Repeats in the base cost nothing: the recursion's UNION drops them.
+        base = [self._rows(relation, clause, clause.body) for clause in relation.clauses if clause is not step]
         columns = ", ".join(f"c{place}" for place in range(relation.arity)) or "unit"
-        self._bodies.tables[relation.name] = self.session.table(
-            f"WITH RECURSIVE {name}({columns}) AS (SELECT * FROM {base} UNION {sql}) SELECT * FROM {name}"
-        )
+        start = " UNION ALL ".join(base) or f"{self._nothing(relation)} WHERE false"
+        tables = ", ".join([*stars, f"{name}({columns}) AS (({start}) UNION {sql})"])
+        found = f"WITH RECURSIVE {tables} SELECT * FROM {name}"
+        is_all = self._is_all_there_is(relation)
+        self._bodies.tables[relation.name] = f"({found})" if is_all else self.session.table(found)
         return True
+
+    def _common(self, stars: list[str], sql: str) -> str:
+        """The name, in a recursive query, of a table computed once and read in every round."""
+        name = self.session.name()
+        stars.append(f"{name} AS MATERIALIZED ({sql})")
+        return name
+
+    def _is_all_there_is(self, relation: Relation) -> bool:
+        """Whether the plan's body is one call of this relation, filtered perhaps: it then is read once, and joins
+        nothing, for which DuckDB would have to know its size."""
+        first, *others = self._execution.plan.body or (None,)
+        is_called = isinstance(first, Call) and first.relation == relation.name
+        return is_called and all(isinstance(literal, Filter) for literal in others)
 
     def _rounds(self, stratum: Stratum) -> None:
         """Semi-naive rounds: each asks only what follows from the rows the last one added (Bancilhon, 1986)."""
@@ -184,7 +203,7 @@ class Evaluation:
             bodies.tables[relation.name] = self._table(relation, [])
         fresh = {r.name: self._table(r, [c for c in r.clauses if not c.variants]) for r in stratum.relations}
         steps = {
-            r.name: [(c, bodies.with_stars(body, c.head)) for c in r.clauses for body in c.variants]
+            r.name: [(c, bodies.with_stars(body, c.head, self.session.table)) for c in r.clauses for body in c.variants]
             for r in stratum.relations
         }
         grown = self._grow(fresh)
