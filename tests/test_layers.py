@@ -68,7 +68,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.functions",
         "query.program",
         "query.rows",
-        "storage.compaction",
+        "storage.rows",
     ),
     (
         "engines.reading",
@@ -79,7 +79,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.parse_terms",
         "query.slices",
         "snapshot",
-        "storage.sqlite",
+        "storage.compaction",
     ),
     (
         "conflicts",
@@ -93,7 +93,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.parse_clauses",
         "query.parse_pull",
         "query.relations",
-        "storage",
+        "storage.sqlite",
     ),
     (
         "engines.computing",
@@ -103,6 +103,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.check",
         "query.parse_find",
         "query.plan",
+        "storage",
         "transaction",
     ),
     (

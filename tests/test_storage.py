@@ -781,7 +781,7 @@ def make_store(path: Path) -> None:
 def test_a_store_carries_the_marks_of_one_and_leaves_one_file(path: Path) -> None:
     make_store(path)
     header = path.read_bytes()[:100]  # https://sqlite.org/fileformat2.html#the_database_header
-    assert (header[68:72], header[60:64], header[18:20]) == (b"tour", b"\0\0\0\1", b"\2\2")
+    assert (header[68:72], header[60:64], header[18:20]) == (b"tour", b"\0\0\0\2", b"\2\2")
     assert [each.name for each in path.parent.iterdir()] == ["store"]
 
 
@@ -844,7 +844,7 @@ def other_application(path: Path) -> None:
 def newer_store(path: Path) -> None:
     make_store(path)
     raw = sqlite3.connect(path)
-    raw.execute("PRAGMA user_version = 2")
+    raw.execute("PRAGMA user_version = 3")
     raw.close()
 
 
@@ -861,8 +861,8 @@ STRANGERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "another database": (other_database, "got an SQLite file of another application (0x0)"),
     "another database with a log": (other_database_in_use, "got an SQLite file of another application (0x0)"),
     "another application": (other_application, "got an SQLite file of another application (0x4d2)"),
-    "a newer store": (newer_store, "expected a store of version 1, got the newer version 2: a newer tourlog wrote it"),
-    "an older store": (older_store, "expected a store of version 1, got version 0"),
+    "a newer store": (newer_store, "expected a store of version 2, got the newer version 3: a newer tourlog wrote it"),
+    "an older store": (older_store, "expected a store of version 2, got version 0"),
     "a directory": (Path.mkdir, "expected a file, got a directory"),
     "a pipe": (os.mkfifo, "expected a file, got neither a file nor a directory"),
 }
@@ -995,7 +995,10 @@ def test_a_damaged_file_is_an_error_of_the_storage(path: Path) -> None:
 
 
 def test_a_store_that_lost_its_salt_or_tables_is_an_error_of_the_storage(path: Path) -> None:
-    for statement, message in (("DELETE FROM store", "a store with a salt"), ("DROP TABLE store", "no such table")):
+    for statement, message in (
+        ("DELETE FROM store", "a store with a salt"),
+        ("DROP TABLE store", "the tables of a store"),
+    ):
         make_store(path)
         raw = sqlite3.connect(path)
         raw.execute(statement)
@@ -1013,7 +1016,7 @@ def test_a_tail_over_lost_batches_is_an_error_and_not_endless(path: Path) -> Non
     raw.commit()
     raw.close()
     log = open_log(path)
-    with pytest.raises(StorageError, match="expected documents at place"):
+    with pytest.raises(StorageError, match="expected states numbered 10, got none"):
         list(log.tail(0, 7))
     log.close()
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tourlog.storage.batches import joined, packed_spans, unpacked_spans
-from tourlog.storage.log import Batch
+from tourlog.storage.batches import joined
+from tourlog.storage.rows import BATCH, INSERT_BATCH, Row, Rows, place_of
 from tourlog.storage.sqlite_file import OFFSET_BITS, StoreFile
 
 if TYPE_CHECKING:
@@ -23,14 +23,15 @@ _LOOKED_AT = 20_000
 
 _SIZES = f"""SELECT place, count, length(body) FROM batch WHERE place > ? AND place >= {1 << OFFSET_BITS}
     ORDER BY place LIMIT {_LOOKED_AT}"""
-_BATCHES = "SELECT place, t, count, spans, body FROM batch WHERE place >= ? AND place <= ? ORDER BY place"
+_BATCHES = f"SELECT {BATCH} FROM batch WHERE place >= ? AND place <= ? ORDER BY place"
 
 Size = tuple[int, int, int]
 """A batch's place, its documents and its bytes."""
 
 
-def compact(file: StoreFile) -> int:
-    """Join what can be joined; how many batches there are fewer. A store that was compacted stays as it is."""
+def compact(file: StoreFile, rows: Rows) -> int:
+    """Join what can be joined; how many batches there are fewer. A store that was compacted stays as it is, and so
+    does damage: it raises `StorageError`."""
     file.writer()  # a store that cannot be written is refused even if there is nothing to do
     fewer, before = 0, -1
     while True:
@@ -40,7 +41,7 @@ def compact(file: StoreFile) -> int:
         if len(sizes) == _LOOKED_AT and len(runs) > 1:
             runs.pop()  # it may go on
         for part in _parts([run for run in runs if len(run) > 1]):
-            fewer += _join(file, part)
+            fewer += _join(file, rows, part)
         if len(sizes) < _LOOKED_AT:
             return fewer
         before = runs[-1][-1][0]
@@ -78,23 +79,23 @@ def _parts(runs: Sequence[list[Size]]) -> Iterator[list[list[Size]]]:
         yield part
 
 
-def _join(file: StoreFile, runs: Sequence[list[Size]]) -> int:
+def _join(file: StoreFile, rows: Rows, runs: Sequence[list[Size]]) -> int:
     """Put one batch in the place of each run; another process may have done so, and then the run is gone."""
     fewer = 0
     with file.writing(alone=True):
         removed: list[tuple[int]] = []
-        added: list[tuple[int, int, int, bytes | None, bytes]] = []
+        added: list[Row] = []
         for run in runs:
             with file.reading() as connection:
-                rows = _rows(connection, _BATCHES, (run[0][0], run[-1][0]))
-            if [(place, count, len(body)) for place, _, count, _, body in rows] == run:
-                batch = joined([Batch(t, 0, place, n, body, unpacked_spans(s)) for place, t, n, s, body in rows])
-                removed += [(place,) for place, *_ in rows]
-                added.append((batch.first, batch.t, batch.count, packed_spans(batch.spans), batch.body))
-                fewer += len(rows) - 1
+                found = _rows(connection, _BATCHES, (run[0][0], run[-1][0]))
+            batches = list(map(rows.batch, found))
+            if [(place_of(each.stream, each.first), each.count, len(each.body)) for each in batches] == run:
+                removed += [(place,) for place, *_ in found]
+                added.append(rows.joined_row(joined(batches)))
+                fewer += len(batches) - 1
         if added:
-            remove, add = "DELETE FROM batch WHERE place = ?", "INSERT INTO batch VALUES (?, ?, ?, ?, ?)"
-            file.writer().write(((remove, removed), (add, added)))
+            remove = "DELETE FROM batch WHERE place = ?"
+            file.writer().write(((remove, removed), (INSERT_BATCH, added)))
     return fewer
 
 

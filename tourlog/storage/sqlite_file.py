@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, NoReturn
+from zlib import crc32
 
-from tourlog.errors import ArgumentError, StorageError
+from tourlog.errors import ArgumentError, StorageError, shown
 from tourlog.storage.common import Lifetime
 from tourlog.storage.writer import Writer
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from apsw import Connection
 
 APPLICATION_ID = int.from_bytes(b"tour", "big")
-VERSION = 1
+VERSION = 2
 
 OFFSET_BITS = 35
 """How many of a place's bits are the offset; the others are the stream."""
@@ -40,14 +41,16 @@ _HEADER = struct.Struct(">16s 44x I 4x I 28x")
 """Of an SQLite file's header: the magic, `user_version` and `application_id`."""
 
 _SCHEMA = """
-CREATE TABLE store (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE store (key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE tx (
     t INTEGER PRIMARY KEY,
     instant INTEGER NOT NULL,
     tx_id BLOB,
     batches INTEGER NOT NULL,
     amended INTEGER NOT NULL,
-    places BLOB NOT NULL
+    places BLOB NOT NULL,
+    crc INTEGER NOT NULL,
+    digest BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX tx_by_id ON tx (tx_id) WHERE tx_id IS NOT NULL;
 CREATE TABLE stream (
@@ -57,13 +60,16 @@ CREATE TABLE stream (
     key BLOB NOT NULL UNIQUE,
     name BLOB NOT NULL UNIQUE,
     prefix INTEGER NOT NULL UNIQUE,
-    t INTEGER NOT NULL
+    t INTEGER NOT NULL,
+    crc INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE batch (
     place INTEGER PRIMARY KEY,
     t INTEGER NOT NULL,
     count INTEGER NOT NULL,
     spans BLOB,
+    body_crc INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
 CREATE TABLE entity (
@@ -72,15 +78,16 @@ CREATE TABLE entity (
     state BLOB NOT NULL,
     stream INTEGER,
     "offset" INTEGER,
+    crc INTEGER NOT NULL,
     PRIMARY KEY (key, t)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX entity_in_stream ON entity (stream, "offset", t) WHERE stream IS NOT NULL;
 """
 """A batch's place is its stream and its first document in one number, so that a stream's documents stand together
-and appending touches one page of `batch` and one of `tx`. `tx.places` are the places and counts of the batches a
-transaction wrote, in order: compaction joins batches but leaves what was written when. `tx.batches` and
+and appending touches one page of `batch` and one of `tx`. `tx.places` are the places, counts and checksums of the
+batches a transaction wrote, in order: compaction joins batches but leaves what was written when. `tx.batches` and
 `tx.amended` count the batches, and the changes of ordered documents, up to that transaction. Texts are blobs because
-strings may hold lone surrogates."""
+strings may hold lone surrogates. A row's `crc` is over the other columns before it, `tx.digest` the chain's."""
 
 _REASONS = {
     "BusyError": "is locked by another program",
@@ -91,6 +98,7 @@ _REASONS = {
     "PermissionsError": "cannot be used with these permissions",
     "NotADBError": "is no tourlog store",
     "CorruptError": "is damaged",
+    "UnicodeDecodeError": "is damaged",  # a flipped bit makes the driver take bytes for a text
     "IOError": "its disk cannot read or write",
     "TooBigError": "cannot hold a value that large",
     "ConstraintError": "holds something else in that place",
@@ -124,8 +132,10 @@ class StoreFile:
                     failure=self._failure,
                     shares=durability == "full",
                 )
-            self._idle.append(self._open_reader())
-        except (self._driver.Error, OSError) as error:
+            reader = self._open_reader()
+            self._idle.append(reader)
+            self._check_tables(reader)
+        except (self._driver.Error, OSError, UnicodeDecodeError) as error:
             self.close()
             raise self._failure(error) from error
         except StorageError:
@@ -145,7 +155,7 @@ class StoreFile:
             finally:
                 if shared is None:
                     self._give_back(connection)
-        except self._driver.Error as error:
+        except (self._driver.Error, UnicodeDecodeError) as error:
             raise self._failure(error) from error
 
     @contextmanager
@@ -157,7 +167,7 @@ class StoreFile:
                 yield connection
             finally:
                 self._give_back(connection)
-        except self._driver.Error as error:
+        except (self._driver.Error, UnicodeDecodeError) as error:
             raise self._failure(error) from error
 
     @property
@@ -168,7 +178,8 @@ class StoreFile:
     def held_writer(self) -> Writer | None:
         """The writer if the calling thread is inside `writing`."""
         self.lifetime.check()
-        return self._writer if self._writer is not None and self._writer.place.is_mine else None
+        writer = self._writer
+        return writer if writer is not None and writer.place.is_mine else None
 
     def writer(self) -> Writer:
         """Who hands out the writing connection; `StorageError` for a store that is open for reading only."""
@@ -255,7 +266,15 @@ class StoreFile:
         if version > VERSION:
             self._refuse(f"a store of version {VERSION}", f"the newer version {version}: a newer tourlog wrote it")
         if version != VERSION:
-            self._refuse(f"a store of version {VERSION}", f"version {version}")
+            self._refuse(f"a store of version {VERSION}", f"version {version}, of before the first release")
+
+    def _check_tables(self, connection: Connection) -> None:
+        """Refuse tables and indexes that are not those of a store: what SQLite took from them could not be trusted."""
+        found = connection.execute("SELECT sql FROM sqlite_schema WHERE rowid > 0 AND sql IS NOT NULL").fetchall()
+        expected = [(each.strip(),) for each in _SCHEMA.split(";") if each.strip()]
+        if found != expected:
+            other = next((sql for (sql,) in found if (sql,) not in expected), "too few")
+            self._refuse("the tables of a store", f"others, as in a damaged one ({shown(other)})")
 
     def _open_writer(self) -> Connection:
         with self._connected(self._driver.SQLITE_OPEN_READWRITE | self._driver.SQLITE_OPEN_CREATE) as connection:
@@ -295,7 +314,8 @@ class StoreFile:
         connection.execute("BEGIN IMMEDIATE")
         if _is_empty(connection):
             connection.execute(_SCHEMA)
-            connection.execute("INSERT INTO store VALUES ('salt', ?)", (os.urandom(16),))
+            salt = os.urandom(16)
+            connection.execute("INSERT INTO store VALUES ('salt', ?, ?)", (salt, crc32(salt)))
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", VERSION)
         connection.execute("COMMIT")
