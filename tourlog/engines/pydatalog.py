@@ -265,7 +265,8 @@ class _Engine:
         budget.check()
         if self.is_interrupted:
             raise KeyboardInterrupt
-        answers = self._engine.Logic.tl.logic.Goal.facts if self.limits_answers else None
+        goal = self._engine.Logic.tl.logic.Goal if self.limits_answers else None
+        answers = goal.facts if goal is not None else None  # none while the question is still being put
         if isinstance(answers, dict):
             budget.count(len(answers))
 
