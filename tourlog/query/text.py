@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from tourlog.errors import QueryError
+from tourlog.query.deadline import pulse
 from tourlog.query.moments import utc
 from tourlog.values import sort_key
 
@@ -186,6 +187,7 @@ def re_seq(pattern: Any, text: Any) -> list[Any] | None:
     matches = []
     for match in _within_work(pattern, text).finditer(text):
         matches.append(_found(match))
+        pulse()
         if monotonic() > end:
             raise QueryError(f"expected to find all matches within {SEQUENCE_SECONDS} s")
     return matches or None
