@@ -64,7 +64,9 @@ def _has_atheris() -> int:
 def _in_child(name: str, seed: int, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--child", name, str(seed), str(seconds), folder]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds * 2 + 120, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds * 2 + 120, check=False, cwd=folder
+        )
         path = Path(folder) / "figures.json"
         if not path.exists():
             raise RuntimeError(f"fuzzing {name} ended before it began:\n{done.stderr[-2000:]}")

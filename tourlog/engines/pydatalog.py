@@ -36,7 +36,7 @@ from tourlog.query.program import (
 from tourlog.query.syntax import Aggregate, Variable
 from tourlog.values import fresh
 
-_CHECKED_EVERY = 256
+_CHECKED_EVERY = 64
 """Rows pyDatalog derives between looks at the budget."""
 
 _runs = count(1)

@@ -23,7 +23,7 @@ from tourlog.values import identity
 Bound: TypeAlias = frozenset[Variable]
 Solve: TypeAlias = Callable[[tuple[int | None, ...]], Iterable[Row]]
 
-_ROWS_A_CHECK = 1_000
+_ROWS_A_CHECK = 100
 """Rows taken in between looks at the budget."""
 
 

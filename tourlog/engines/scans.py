@@ -22,7 +22,7 @@ from tourlog.snapshot import Snapshot
 from tourlog.stream import SYSTEM_PREFIX
 from tourlog.values import identity
 
-_ROWS_A_CHECK = 1_000
+_ROWS_A_CHECK = 100
 """Rows taken in between looks at the budget."""
 
 

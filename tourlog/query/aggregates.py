@@ -22,7 +22,7 @@ from tourlog.query.functions import unknown
 from tourlog.query.guard import guarded
 from tourlog.values import identity, sort_key
 
-PICKED = 1_000_000
+PICKED = 100_000
 """The most values `rand` picks."""
 
 _FLOAT_BITS = 1030

@@ -11,6 +11,7 @@ from graphlib import TopologicalSorter
 from tourlog.errors import QueryError
 from tourlog.query.aggregates import get_aggregate
 from tourlog.query.arrange import Arranger
+from tourlog.query.deadline import pulse
 from tourlog.query.linear import made_linear
 from tourlog.query.normalise import Context, Rules, Scope, find_rule, normalise, rule_calls
 from tourlog.query.program import (
@@ -171,6 +172,7 @@ def _reach(start: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
     found: set[str] = set()
     waiting = list(edges[start])
     while waiting:
+        pulse()
         node = waiting.pop()
         if node not in found:
             found.add(node)

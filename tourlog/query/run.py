@@ -39,7 +39,7 @@ from tourlog.values import plain, sort_key
 
 ENGINES = ("auto", "compiled", "pydatalog")
 
-_ROWS_A_PULSE = 1_000
+_ROWS_A_PULSE = 100
 """Rows that are made or sorted between looks at the budget."""
 
 _plan = lru_cache(maxsize=512)(make_plan)
