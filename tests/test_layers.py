@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "entry.pytest_tourlog",
         "errors",
         "layout",
+        "query.deadline",
         "storage.log",
         "terminal",
     ),

@@ -241,9 +241,10 @@ class Evaluation:
         plain = not plan.query.with_ and not aggregates
         if budget.max_rows is not None and plain and variables:
             sql = f"{sql} LIMIT {budget.max_rows + 1}"
-        rows = self.session.decoded(self.session.fetch(sql), types)
+        fetched = self.session.fetch(sql)
         if plain:
-            budget.count(len(rows))
+            budget.count(len(fetched))
+        rows = self.session.decoded(fetched, types)
         if len(variables) < len(plan.columns):
             rows = [self._with_parameters(plan.columns, variables, row) for row in rows]
         return find_rows(self._execution, rows)

@@ -20,6 +20,10 @@ Solve: TypeAlias = Callable[[Values], Iterator[dict[Variable, Any]]]
 """From the values of a literal's inputs to what each of its solutions binds (nothing, for a predicate)."""
 
 
+_ROWS_A_CHECK = 1_000
+"""Rows a function may give between looks at the budget."""
+
+
 def inputs_of(terms: Iterable[object]) -> tuple[Variable, ...]:
     """The distinct variables among arguments, in order."""
     return tuple(dict.fromkeys(term for term in terms if isinstance(term, Variable)))
@@ -37,7 +41,10 @@ def solving(execution: Execution, literal: Filter | Compute) -> Solve:
 
     def solve(known: Values) -> Iterator[dict[Variable, Any]]:
         result = compute(known)
-        for found in () if result is None and optional else destructure(literal.binding, result, refuse):
+        bindings = () if result is None and optional else destructure(literal.binding, result, refuse)
+        for number, found in enumerate(bindings, 1):
+            if not number % _ROWS_A_CHECK:
+                execution.budget.check()
             row = dict(known)
             if all(identity(row.setdefault(variable, value)) == identity(value) for variable, value in found):
                 yield {variable: row[variable] for variable, _ in found}
@@ -66,6 +73,7 @@ def _computing(execution: Execution, literal: Filter | Compute) -> Callable[[Val
         values = [_value(execution, argument, known) for argument in arguments]
         try:
             result = function(*values)
+            execution.budget.keep(result)
             return plain(result) if checked else result
         except (QueryError, DocumentError) as problem:
             raise _in_clause(problem, literal) from problem.__cause__

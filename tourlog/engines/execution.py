@@ -22,6 +22,14 @@ from tourlog.values import identity
 _ROWS_FOR_A_LOOKUP = 3
 _ALWAYS_LOOKED_UP = 32
 
+MADE_BYTES = 1_000_000_000
+"""The most that the large values which functions of one query make may take altogether."""
+
+_LARGE = 10_000
+_ELEMENT = 40
+"""Bytes an element of a collection takes, about: a reference and a small object."""
+_SIZED = (str, bytes, list, tuple, set, frozenset, dict)
+
 SourceData: TypeAlias = Snapshot | Sequence[tuple[Any, ...]]
 
 
@@ -30,6 +38,7 @@ class Budget:
 
     def __init__(self, timeout: float | None, max_rows: int | None) -> None:
         self.timeout, self.max_rows = timeout, max_rows
+        self._kept = 0
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def check(self) -> None:
@@ -41,6 +50,17 @@ class Budget:
         """Raise when a result has too many rows."""
         if self.max_rows is not None and rows > self.max_rows:
             raise BudgetError(f"the query has more than max_rows={self.max_rows} rows", budget="max_rows")
+
+    def keep(self, value: Any) -> None:
+        """Count a value that a function made, and raise when the large ones take too much memory together: what a
+        query computes lives as long as it runs."""
+        size = value.bit_length() // 8 if type(value) is int else len(value) if type(value) in _SIZED else 0
+        if size >= _LARGE:
+            self._kept += size if type(value) in (int, str, bytes) else size * _ELEMENT
+            if self._kept > MADE_BYTES:
+                raise BudgetError(
+                    f"the query made large values of more than {MADE_BYTES} bytes altogether", budget="memory"
+                )
 
     @property
     def remaining(self) -> float | None:

@@ -36,7 +36,7 @@ from tourlog.query.program import (
 from tourlog.query.syntax import Aggregate, Variable
 from tourlog.values import fresh
 
-_CHECKED_EVERY = 256
+_CHECKED_EVERY = 64
 """Rows pyDatalog derives between looks at the budget."""
 
 _runs = count(1)
@@ -265,7 +265,8 @@ class _Engine:
         budget.check()
         if self.is_interrupted:
             raise KeyboardInterrupt
-        answers = self._engine.Logic.tl.logic.Goal.facts if self.limits_answers else None
+        goal = self._engine.Logic.tl.logic.Goal if self.limits_answers else None
+        answers = goal.facts if goal is not None else None  # none while the question is still being put
         if isinstance(answers, dict):
             budget.count(len(answers))
 

@@ -23,6 +23,9 @@ from tourlog.values import identity
 Bound: TypeAlias = frozenset[Variable]
 Solve: TypeAlias = Callable[[tuple[int | None, ...]], Iterable[Row]]
 
+_ROWS_A_CHECK = 100
+"""Rows taken in between looks at the budget."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
@@ -66,6 +69,13 @@ class Environment:
         """A table of tokens of this run."""
         return Table(rows, self.tokens.firsts)
 
+    def checked(self, rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
+        """The tokens of rows of values, the budget looked at now and then."""
+        for number, row in enumerate(rows):
+            if not number % _ROWS_A_CHECK:
+                self.execution.budget.check()
+            yield self.tokens.row(row)
+
     def rows(self, terms: tuple[Term, ...], table: Table) -> Resolver:
         """A resolver over a table whose columns are `terms`."""
         fixed = {i: self.tokens.token(self.value(term)) for i, term in enumerate(terms) if self.known(term)}
@@ -84,7 +94,7 @@ def make_resolver(literal: Literal, environment: Environment) -> Resolver:
             return environment.rows(literal.terms, tables[literal.relation])
         case Given():
             rows = environment.execution.given[literal.position]
-            return environment.rows(literal.variables, environment.table(map(environment.tokens.row, rows)))
+            return environment.rows(literal.variables, environment.table(environment.checked(rows)))
         case Rows():
             return _collection(literal, environment)
         case Filter():
@@ -165,7 +175,7 @@ def _collection(literal: Rows, environment: Environment) -> Resolver:
     source = environment.execution.sources[literal.source]
     assert not isinstance(source, Snapshot), "planned as a collection"
     width = len(literal.terms)
-    rows = (environment.tokens.row(row[:width]) for row in source if len(row) >= width)
+    rows = environment.checked(row[:width] for row in source if len(row) >= width)
     return environment.rows(literal.terms, environment.table(rows))
 
 

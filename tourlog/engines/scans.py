@@ -22,6 +22,9 @@ from tourlog.snapshot import Snapshot
 from tourlog.stream import SYSTEM_PREFIX
 from tourlog.values import identity
 
+_ROWS_A_CHECK = 100
+"""Rows taken in between looks at the budget."""
+
 
 class Scans:
     """The patterns of one run over what is loaded for it."""
@@ -181,7 +184,9 @@ class Scans:
         places = [[i for i, term in enumerate(terms) if term == variable] for variable in variables]
         types = [self._types.of(variable) for variable in variables]
         held: dict[tuple[Any, ...], None] = {}
-        for row in rows:
+        for number, row in enumerate(rows):
+            if not number % _ROWS_A_CHECK:
+                execution.budget.check()
             if any(identity(row[place]) != value for place, value in known):
                 continue
             if any(identity(row[i]) != identity(row[group[0]]) for group in places for i in group[1:]):

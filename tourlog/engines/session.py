@@ -160,6 +160,10 @@ class Session:
         makers = [self.maker(type_) for type_ in types]
         if not rows or not any(makers):
             return rows
-        columns = zip(*rows, strict=True)
-        made = [map(make, column) if make else column for make, column in zip(makers, columns, strict=False)]
-        return list(zip(*made, strict=True))
+        decoded: list[tuple[Any, ...]] = []
+        for start in range(0, len(rows), _CHUNK):
+            self.execution.budget.check()
+            columns = zip(*rows[start : start + _CHUNK], strict=True)
+            made = [map(make, column) if make else column for make, column in zip(makers, columns, strict=False)]
+            decoded.extend(zip(*made, strict=True))
+        return decoded

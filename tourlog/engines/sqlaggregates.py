@@ -14,12 +14,18 @@ from tourlog.engines.codec import FLOAT, INTEGER, TOKEN
 from tourlog.engines.execution import aggregate
 from tourlog.engines.select import Select
 from tourlog.engines.session import Session
+from tourlog.errors import BudgetError
 from tourlog.query.syntax import Aggregate, FindElement, Pull, Variable
 
 _SCALE = 72
 """Floats between about 1e-6 and 1e8 are whole numbers of 2**-72, which DuckDB adds exactly."""
 _LIMIT = 100
 """Scaled floats below 2**100: as many as fit in memory have a sum DuckDB's 128 bits hold."""
+
+_LONGEST = 20_000_000
+"""Values of a group that may become a list of Python's, some 50 bytes each."""
+_VALUES_A_SECOND = 1_000_000
+"""About how many of them an aggregate deals with in a second."""
 
 _FEW = 100_000
 """Values of a column that are worth being compared to spare the rows of a join."""
@@ -102,11 +108,19 @@ def _element(session: Session, element: FindElement, columns: dict[Variable, tup
 
 
 def _by_list(session: Session, element: Aggregate, column: str, type_: str) -> _Made:
-    decode = session.maker(type_)
-    execution = session.execution
-    if decode is None:
-        return _Made((f"list({column})",), lambda values: aggregate(execution, element, values))
-    return _Made((f"list({column})",), lambda values: aggregate(execution, element, list(map(decode, values))))
+    """By the list of a group's values, which becomes Python's in one go that nothing can stop: one too long for the
+    time left, or for the memory, does not leave DuckDB."""
+    execution, decode = session.execution, session.maker(type_) or _unchanged
+    remaining = execution.budget.remaining
+    longest = _LONGEST if remaining is None else min(_LONGEST, int(remaining * _VALUES_A_SECOND))
+
+    def make(values: list[Any] | None) -> Any:
+        if values is None:
+            budget = "memory" if longest == _LONGEST else "timeout"
+            raise BudgetError(f"{element} over more than {longest} values of a group takes too long", budget=budget)
+        return aggregate(execution, element, values if decode is _unchanged else list(map(decode, values)))
+
+    return _Made((f"CASE WHEN count(*) <= {longest} THEN list({column}) END",), make)
 
 
 def _by_sql(element: Aggregate, column: str, key: str, type_: str, *, exact: bool) -> _Made | None:

@@ -64,7 +64,8 @@ class Worker:
             return future.result(seconds)
         except (TimeoutError, KeyboardInterrupt):
             self._is_abandoned = True
-            Thread(target=self._interrupt, args=(future,), name="tourlog-interrupt", daemon=True).start()
+            # No daemon: Python would unwind it inside DuckDB at its end, which aborts the process.
+            Thread(target=self._interrupt, args=(future,), name="tourlog-interrupt").start()
             raise
 
     def _interrupt(self, future: Future[Any]) -> None:

@@ -22,8 +22,11 @@ from tourlog.query.functions import unknown
 from tourlog.query.guard import guarded
 from tourlog.values import identity, sort_key
 
-PICKED = 1_000_000
+PICKED = 100_000
 """The most values `rand` picks."""
+
+_FLOAT_BITS = 1030
+"""No float is as large as an integer of so many bits."""
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -144,7 +147,12 @@ def _variance(values: Sequence[Any]) -> Number:
         return _variance_of_floats([*floats, *map(float, ints), *map(float, decimals)])
     if decimals:
         return _variance_of_decimals(ints, decimals)
-    return (count * sum(value * value for value in ints) - sum(ints) ** 2) / count**2
+    # Of the distances from one of them, which vary as much: squares of huge integers would take for ever.
+    away = [value - ints[0] for value in ints]
+    furthest = max(map(abs, away))
+    if 2 * furthest.bit_length() > _FLOAT_BITS + 2 * count.bit_length():
+        raise OverflowError("no float is as large")
+    return (count * sum(value * value for value in away) - sum(away) ** 2) / count**2
 
 
 def _variance_of_floats(values: list[float]) -> float:

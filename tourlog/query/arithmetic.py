@@ -24,6 +24,9 @@ _NUMBERS = (int, float, Decimal)
 INT_BITS = 1_000_000
 """The most bits an integer result may have: beyond it one multiplication takes seconds and megabytes."""
 
+DIVISION_WORK = 50_000_000_000
+"""The most bits of a quotient times bits of a divisor: some hundredths of a second."""
+
 DECIMAL_BITS = 100_000
 """The most bits an integer may have that meets a Decimal."""
 
@@ -170,6 +173,19 @@ def _checked_product(a: Any, b: Any) -> Any:
     return a * b
 
 
+def _within_work(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """`compute`, which divides, of no integers that take it long: its time grows with both lengths."""
+
+    def divide_whole(a: Any, b: Any) -> Any:
+        if isinstance(a, int) and isinstance(b, int):
+            bits = b.bit_length()
+            if (a.bit_length() - bits) * bits > DIVISION_WORK:
+                raise QueryError(f"expected integers whose quotient takes at most {DIVISION_WORK} steps of a bit")
+        return compute(a, b)
+
+    return divide_whole
+
+
 def _truncated(a: Any, b: Any) -> Any:
     whole = abs(a) // abs(b)
     if isinstance(whole, float):
@@ -191,9 +207,9 @@ _add_numbers = _binary(operator.add, EXACT.add)
 _subtract_numbers = _binary(operator.sub, EXACT.subtract)
 _multiply = _binary(_checked_product, EXACT.multiply)
 _divide = _binary(operator.truediv, ROUNDED.divide, divides=True)
-_quotient = _binary(_truncated, EXACT.divide_int, divides=True)
-_remainder = _binary(_rest, EXACT.remainder, divides=True)
-_modulo = _binary(operator.mod, _floored_rest, divides=True)
+_quotient = _binary(_within_work(_truncated), EXACT.divide_int, divides=True)
+_remainder = _binary(_within_work(_rest), EXACT.remainder, divides=True)
+_modulo = _binary(_within_work(operator.mod), _floored_rest, divides=True)
 
 
 def _operand(value: Any) -> Any:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from tourlog.errors import QueryError
+from tourlog.query.deadline import pulse
 from tourlog.query.functions import BUILTINS
 from tourlog.query.program import (
     Body,
@@ -69,6 +70,7 @@ class Arranger:
         waiting = list(enumerate(body))
         ordered: list[Literal] = []
         while waiting:
+            pulse()
             ready = [entry for entry in waiting if self._ready(entry[1], bound)]
             allowed = [entry for entry in ready if not _must_wait(entry, ready)]
             if not allowed:

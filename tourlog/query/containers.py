@@ -14,6 +14,10 @@ from tourlog.values import equal, identity, plain
 RANGE_LENGTH = 1_000_000
 """The most numbers `number_range` gives."""
 
+ELEMENTS = 30_000
+"""The most elements a collection made by a function may hold, those of the collections inside included."""
+
+_COLLECTIONS = frozenset({list, tuple, set, frozenset, dict})
 _SIZED = (str, bytes, list, tuple, set, frozenset, dict)
 
 
@@ -42,13 +46,13 @@ def to_set(collection: Any = None) -> frozenset[Any]:
 
 def to_list(*values: Any) -> list[Any]:
     """The values as a list, as deeply nested as a document may be."""
-    found: list[Any] = plain(list(values))
+    found: list[Any] = plain(_bounded(list(values)))
     return found
 
 
 def to_tuple(*values: Any) -> tuple[Any, ...]:
     """The values as a tuple, as deeply nested as a document may be."""
-    found: tuple[Any, ...] = plain(values)
+    found: tuple[Any, ...] = plain(_bounded(values))
     return found
 
 
@@ -59,8 +63,24 @@ def to_dict(*keys_and_values: Any) -> dict[str, Any]:
     for key in keys_and_values[::2]:
         if not isinstance(key, str):
             raise QueryError("expected strings for keys", value=key)
-    found: dict[str, Any] = plain(dict(zip(keys_and_values[::2], keys_and_values[1::2], strict=True)))
+    pairs = dict(zip(keys_and_values[::2], keys_and_values[1::2], strict=True))
+    found: dict[str, Any] = plain(_bounded(pairs))
     return found
+
+
+def _bounded(collection: Any) -> Any:
+    """The collection, unless it holds more than `ELEMENTS` at all depths: one put twice into another, again and
+    again, doubles each time."""
+    count, waiting = 0, [collection]
+    while waiting:
+        inside = waiting.pop()
+        count += len(inside)
+        if count > ELEMENTS:
+            raise QueryError(f"expected a collection of at most {ELEMENTS} elements, those inside included")
+        waiting += [
+            each for each in (inside.values() if type(inside) is dict else inside) if type(each) in _COLLECTIONS
+        ]
+    return collection
 
 
 def number_range(*bounds: Any) -> list[int]:

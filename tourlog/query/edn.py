@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
+from tourlog.query.deadline import pulse
 from tourlog.query.forms import Form, syntax_error, value_of
 from tourlog.query.syntax import Place
 from tourlog.query.writer import MAX_NESTING, Keyword, Symbol, attribute_form, to_edn
@@ -26,6 +27,8 @@ __all__ = ["MAX_LENGTH", "MAX_NESTING", "Keyword", "Symbol", "attribute_form", "
 
 MAX_LENGTH = 1_000_000
 """How many characters a text may have."""
+
+_TOKENS_A_PULSE = 256
 
 _NAME_CHARACTER = r"""[^\s,()\[\]{}";@^`~\\\x00-\x1f\x7f]"""
 
@@ -147,7 +150,9 @@ class _Brackets:
 
     def process(self, tokens: Iterator[Token]) -> Iterator[Token]:
         opened: list[Token] = []
-        for token in tokens:
+        for number, token in enumerate(tokens):
+            if not number % _TOKENS_A_PULSE:
+                pulse()
             if token.type in _CLOSING:
                 opened.append(token)
                 if len(opened) > MAX_NESTING:

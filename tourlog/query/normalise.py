@@ -10,6 +10,7 @@ from itertools import count
 from typing import TypeAlias
 
 from tourlog.errors import QueryError
+from tourlog.query.deadline import pulse
 from tourlog.query.functions import get_builtin
 from tourlog.query.program import (
     Body,
@@ -89,7 +90,11 @@ class Context:
 def normalise(clauses: Sequence[Clause], scope: Scope) -> Body:
     """The literals of a conjunction, in the order written."""
     visible = frozenset(scope.renaming) | positive_variables(clauses)
-    return tuple(literal for clause in clauses for literal in _clause(clause, scope, visible))
+    found: list[Literal] = []
+    for clause in clauses:
+        pulse()
+        found += _clause(clause, scope, visible)
+    return tuple(found)
 
 
 def rule_body(rule: Rule, arguments: Sequence[Term], scope: Scope, source: str) -> Body:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from tourlog.query.deadline import pulse
 from tourlog.query.forms import Form, syntax_error
 from tourlog.query.parse_terms import (
     Forms,
@@ -64,6 +65,7 @@ def parse_clauses(forms: Forms, scope: Scope) -> tuple[Clause, ...]:
 
 def parse_clause(form: Form, scope: Scope) -> Clause:
     """One clause; `QuerySyntaxError` when it is none."""
+    pulse()
     if not (form.is_vector or form.is_list) or not form.items:
         raise syntax_error("a clause such as [?e :name ?v], [(< ?a ?b)] or (not ...)", form, scope.where)
     source, items = _take_source(form, scope.where)

@@ -11,8 +11,9 @@ from graphlib import TopologicalSorter
 from tourlog.errors import QueryError
 from tourlog.query.aggregates import get_aggregate
 from tourlog.query.arrange import Arranger
+from tourlog.query.deadline import pulse
 from tourlog.query.linear import made_linear
-from tourlog.query.normalise import Context, Rules, Scope, normalise, rule_calls
+from tourlog.query.normalise import Context, Rules, Scope, find_rule, normalise, rule_calls
 from tourlog.query.program import (
     Body,
     Call,
@@ -58,6 +59,7 @@ def make_plan(query: Query, rules: Sequence[Rule] = (), collections: frozenset[s
     reachable = _reachable(query, grouped)
     components = _components(grouped, reachable)
     _refuse_negative_cycles(grouped, components)
+    _check_calls(grouped, reachable)
     grouped = made_linear(grouped, components)
     components = _components(grouped, _reachable(query, grouped))
     sources = frozenset(entry.name for entry in query.inputs if isinstance(entry, Source))
@@ -170,6 +172,7 @@ def _reach(start: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
     found: set[str] = set()
     waiting = list(edges[start])
     while waiting:
+        pulse()
         node = waiting.pop()
         if node not in found:
             found.add(node)
@@ -183,6 +186,15 @@ def _recursive(rules: Rules, components: Mapping[str, frozenset[str]]) -> frozen
         for name, component in components.items()
         if len(component) > 1 or any(call.name == name for rule in rules[name] for call, _ in rule_calls(rule.clauses))
     )
+
+
+def _check_calls(rules: Rules, reachable: Iterable[str]) -> None:
+    """Refuse calls with too few or too many arguments before anything counts on them."""
+    for name in sorted(reachable):
+        for rule in rules[name]:
+            for call, _ in rule_calls(rule.clauses):
+                if call.name in rules:
+                    find_rule(call.name, len(call.arguments), call.place, rules)
 
 
 def _refuse_negative_cycles(rules: Rules, components: Mapping[str, frozenset[str]]) -> None:

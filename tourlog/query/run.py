@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
@@ -14,6 +14,7 @@ from tourlog.engines.execution import Budget, Execution, SourceData
 from tourlog.errors import ArgumentError, QueryError
 from tourlog.html import code_html, edn_html, folded, titled
 from tourlog.pull import pull
+from tourlog.query.deadline import pulse, watched
 from tourlog.query.destructure import destructure
 from tourlog.query.parse import parse_pull, parse_query, parse_rules
 from tourlog.query.plan import make_plan
@@ -37,6 +38,9 @@ from tourlog.snapshot import Snapshot
 from tourlog.values import plain, sort_key
 
 ENGINES = ("auto", "compiled", "pydatalog")
+
+_ROWS_A_PULSE = 100
+"""Rows that are made or sorted between looks at the budget."""
 
 _plan = lru_cache(maxsize=512)(make_plan)
 
@@ -80,9 +84,10 @@ def run_query(
 ) -> Any:
     """The answer, shaped as `:find` says; `inputs` stand for `:in` in order, databases as snapshots."""
     execution = prepare(query, inputs, timeout, max_rows)
-    rows = _engine(_choice(execution, engine).engine).run(execution)
-    execution.budget.count(len(rows))
-    return shaped(execution, _pulled(execution, ordered(execution.plan.query, rows)))
+    with watched(execution.budget.check):
+        rows = _engine(_choice(execution, engine).engine).run(execution)
+        execution.budget.count(len(rows))
+        return shaped(execution, _pulled(execution, ordered(execution.plan.query, rows)))
 
 
 def explain_query(query: Any, inputs: Sequence[Any], *, engine: str = "auto") -> Explanation:
@@ -116,6 +121,11 @@ def _choice(execution: Execution, engine: str) -> Choice:
 def prepare(query: Any, inputs: Sequence[Any], timeout: float | None, max_rows: int | None) -> Execution:
     """Everything an engine needs: the plan, and the inputs matched to `:in`."""
     budget = Budget(_limit("timeout", timeout), _limit("max_rows", max_rows))
+    with watched(budget.check):
+        return _prepared(query, inputs, budget)
+
+
+def _prepared(query: Any, inputs: Sequence[Any], budget: Budget) -> Execution:
     rules = next((_rules(given) for given in inputs if _looks_like_rules(given)), ())
     parsed = parse_query(query, frozenset(rule.name for rule in rules))
     entries = parsed.inputs
@@ -190,7 +200,7 @@ def _bound_inputs(
         if all(variable.name in plan.parameters for variable in names) and isinstance(entry, BindScalar | BindTuple):
             parameters.update((variable.name, part) for variable, part in next(bindings))
         else:
-            rows[position] = [row for found in bindings if (row := _consistent_row(found, names)) is not None]
+            rows[position] = list(_consistent_rows(bindings, names))
     return parameters, rows
 
 
@@ -199,6 +209,15 @@ def _input(entry: Binding, given: Any) -> Any:
     if not isinstance(entry, BindScalar) and isinstance(given, Iterable) and not isinstance(given, str | bytes | dict):
         given = given if isinstance(given, list | tuple | set | frozenset) else list(given)
     return plain(given, _shown(entry))
+
+
+def _consistent_rows(bindings: Iterable[Any], names: Sequence[Variable]) -> Iterator[tuple[Any, ...]]:
+    for number, found in enumerate(bindings):
+        if not number % _ROWS_A_PULSE:
+            pulse()
+        row = _consistent_row(found, names)
+        if row is not None:
+            yield row
 
 
 def _consistent_row(found: Sequence[tuple[Variable, Any]], names: Sequence[Variable]) -> tuple[Any, ...] | None:
@@ -220,11 +239,16 @@ def ordered(query: Query, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Rows by `:order-by`, ties by the whole row, then `:offset` and `:limit`."""
     first_only = query.find.shape in ("tuple", "scalar")
     if query.order_by or query.limit is not None or query.offset or (first_only and len(rows) > 1):
-        rows = sorted(rows, key=sort_key)
+        rows = sorted(rows, key=_watched_key)
         for order in reversed(query.order_by):
-            rows.sort(key=lambda row: sort_key(row[order.column]), reverse=order.descending)  # used at once
+            rows.sort(key=lambda row: _watched_key(row[order.column]), reverse=order.descending)  # used at once
     stop = None if query.limit is None else query.offset + query.limit
     return rows[query.offset : stop]
+
+
+def _watched_key(value: Any) -> bytes:
+    pulse()
+    return sort_key(value)
 
 
 def _pulled(execution: Execution, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
