@@ -89,6 +89,7 @@ class Columns:
         self._count = 0
         self._any_ended = False
         self._names = 0
+        self._version = 0
         self._idle: list[Worker] = []
         self._connection: Any = duckdb.connect(":memory:", config=SETTINGS)
         for statement in ("SET lock_configuration = true", *_TABLES):
@@ -103,9 +104,11 @@ class Columns:
         with self._lock:
             try:
                 if self._position < t:
+                    self._change()
                     self._extend(t, check)
                 missing = [name for name in dict.fromkeys(attributes) if name not in self._columns]
                 if missing:
+                    self._change()
                     self._add_columns(missing, check)
             except BaseException:
                 self._empty()  # half loaded is no state to go on from
@@ -118,11 +121,13 @@ class Columns:
             worker = self._idle.pop()
         except IndexError:
             worker = Worker(self._connection)
-        worker.begin()
+        worker.begin(self._version)
         return worker
 
     def give_back(self, worker: Worker) -> None:
-        """Keep a worker for the next run."""
+        """Keep a worker for the next run; pinned if nothing has changed since."""
+        if not worker.sees(self._version):
+            worker.unpin()
         if len(self._idle) < _MOST_IDLE and worker.serves(self._connection):
             self._idle.append(worker)
         else:
@@ -137,6 +142,7 @@ class Columns:
         for attribute in attributes:
             column = self._columns[attribute]
             if column.type != TOKEN and not column.has_tokens:
+                self._change()
                 self._add_tokens(column)
                 self._columns[attribute] = Column(column.name, column.type, column.many, True)
 
@@ -145,6 +151,13 @@ class Columns:
         """Bytes DuckDB holds for the columns."""
         sql = "SELECT sum(memory_usage_bytes) FROM duckdb_memory()"
         return int(self._connection.execute(sql).fetchall()[0][0])
+
+    def _change(self) -> None:
+        """Before a change: idle workers let go of what they see, which DuckDB would keep beside the new."""
+        self._version += 1
+        for worker in [self._idle.pop() for _ in range(len(self._idle))]:
+            worker.unpin()
+            self.give_back(worker)
 
     # New rows.
 

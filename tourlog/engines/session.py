@@ -34,11 +34,12 @@ class Session:
         self.statements: list[str] = []
         self.parameters: dict[str, Any] = {}
         self._worker = worker
+        self._has_changed = False
         self._numbers = count(1)
 
     def end(self, give_back: Callable[[Worker], None]) -> None:
         """Give up every temporary table, and the worker back."""
-        self._worker.end(give_back)
+        self._worker.end(give_back, used=self._has_changed)
 
     # Statements.
 
@@ -54,18 +55,21 @@ class Session:
     def table(self, sql: str) -> str:
         """The name of a new temporary table of the rows of a SELECT."""
         name = self.name()
+        self._has_changed = True
         self.statements.append(f"CREATE TEMP TABLE {name} AS {sql}")
         self._execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM ({sql}){' LIMIT 0' if self.dry else ''}")
         return name
 
     def change(self, sql: str) -> None:
         """Run a statement that changes temporary tables."""
+        self._has_changed = True
         self.statements.append(sql)
         self._execute(sql)
 
     def given(self, types: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         """A temporary table with columns c0, c1, … of rows held as these types."""
         name = self.name()
+        self._has_changed = True
         columns = {f"c{place}": (type_, [row[place] for row in rows]) for place, type_ in enumerate(types)}
         self.statements.append(f"CREATE TEMP TABLE {name} AS SELECT * FROM given_rows")
         with registered(self._worker.cursor, columns) as given:
@@ -84,11 +88,14 @@ class Session:
     def _execute(self, sql: str) -> list[tuple[Any, ...]]:
         values = {name: value for name, value in self.parameters.items() if f"${name}:" in sql}
         budget = self.execution.budget
+        had_changed, self._has_changed = self._has_changed, True  # what fails leaves a transaction that is no use
         try:
-            return self._worker.wait_for(lambda: self._fetched(sql, values), budget.remaining)
+            rows = self._worker.wait_for(lambda: self._fetched(sql, values), budget.remaining)
         except TimeoutError:
             budget.check()
             raise
+        self._has_changed = had_changed
+        return rows
 
     def _fetched(self, sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         result = self._worker.execute(sql, values)

@@ -25,23 +25,40 @@ class Worker:
         self._executor = ThreadPoolExecutor(1, "tourlog-query")
         self._is_computing = Event()
         self._is_abandoned = False
+        self._pinned: int | None = None
 
     def serves(self, connection: Any) -> bool:
         """Whether it is a worker of this connection."""
         return self._connection is connection
 
-    def begin(self) -> None:
-        """Pin what the cursor sees to what there is now."""
+    def sees(self, version: int) -> bool:
+        """Whether it is pinned to this version."""
+        return self._pinned == version
+
+    def begin(self, version: int) -> None:
+        """Pin what the cursor sees to what there is now, which is this version; a worker may be pinned still."""
+        if self._pinned == version:
+            return
+        self.unpin()
         # The transaction begins with its first read.
         self.cursor.execute("BEGIN TRANSACTION; SELECT 1 FROM rows LIMIT 0")
+        self._pinned = version
 
-    def end(self, give_back: Callable[[Worker], None]) -> None:
-        """Drop every temporary table, once DuckDB is through with them, and give the worker back, unless it was
-        abandoned; does not wait."""
+    def unpin(self) -> None:
+        """Let go of what the cursor sees, and of every temporary table; while no run uses the worker."""
+        if self._pinned is not None:
+            self._pinned = None
+            self.cursor.execute("ROLLBACK")
+
+    def end(self, give_back: Callable[[Worker], None], *, used: bool) -> None:
+        """Give the worker back, unless it was abandoned; does not wait. One `used` for more than reading drops its
+        temporary tables once DuckDB is through with them; any other stays pinned, which spares the next run that."""
         if self._is_abandoned:
             self._executor.shutdown(wait=False)
-        else:
+        elif used:
             self._executor.submit(self._reset, give_back)
+        else:
+            give_back(self)
 
     def close(self) -> None:
         """Let go of the cursor and end the thread."""
@@ -79,5 +96,5 @@ class Worker:
         self.cursor.close()
 
     def _reset(self, give_back: Callable[[Worker], None]) -> None:
-        self.cursor.execute("ROLLBACK")
+        self.unpin()
         give_back(self)
