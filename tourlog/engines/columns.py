@@ -68,6 +68,8 @@ class Loaded:
     columns: Mapping[str, Column]
     position: int
     any_ended: bool
+    unique: dict[str, bool]
+    """Of columns of `rows` that were looked at: whether they hold few values, no two of them equal."""
 
 
 class Columns:
@@ -90,6 +92,7 @@ class Columns:
         self._any_ended = False
         self._names = 0
         self._version = 0
+        self._unique: dict[str, bool] = {}
         self._idle: list[Worker] = []
         self._connection: Any = duckdb.connect(":memory:", config=SETTINGS)
         for statement in ("SET lock_configuration = true", *_TABLES):
@@ -135,7 +138,7 @@ class Columns:
 
     def loaded(self) -> Loaded:
         """What there is to read; to be asked for inside `ready`."""
-        return Loaded(dict(self._columns), self._position, self._any_ended)
+        return Loaded(dict(self._columns), self._position, self._any_ended, self._unique)
 
     def load_tokens(self, attributes: Iterable[str]) -> None:
         """Have these attributes' values as tokens too; inside `ready`."""
@@ -155,6 +158,7 @@ class Columns:
     def _change(self) -> None:
         """Before a change: idle workers let go of what they see, which DuckDB would keep beside the new."""
         self._version += 1
+        self._unique = {}
         for worker in [self._idle.pop() for _ in range(len(self._idle))]:
             worker.unpin()
             self.give_back(worker)

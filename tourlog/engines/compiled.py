@@ -93,8 +93,9 @@ def _prepared(execution: Execution, snapshots: Sequence[Snapshot], columns: Colu
     columns.load_tokens(
         execution.value(scan.a) for scan in scans if isinstance(scan.v, Variable) and types.of(scan.v) == TOKEN
     )
-    session = Session(columns.worker(), columns.tokens, execution, types, dry=dry)
-    return Evaluation(session, Scans(session, snapshots, columns.loaded(), types), types)
+    loaded = columns.loaded()
+    session = Session(columns.worker(), columns.tokens, execution, types, loaded.unique, dry=dry)
+    return Evaluation(session, Scans(session, snapshots, loaded, types), types)
 
 
 class Evaluation:

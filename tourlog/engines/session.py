@@ -25,11 +25,19 @@ class Session:
     """A run on a worker of its own. A `dry` one computes nothing, only says what it would ask."""
 
     def __init__(
-        self, worker: Worker, tokens: Tokens, execution: Execution, types: Types, *, dry: bool = False
+        self,
+        worker: Worker,
+        tokens: Tokens,
+        execution: Execution,
+        types: Types,
+        unique: dict[str, bool],
+        *,
+        dry: bool = False,
     ) -> None:
         self.execution = execution
         self.types = types
         self.tokens = RunTokens(tokens)
+        self.unique = unique
         self.dry = dry
         self.statements: list[str] = []
         self.parameters: dict[str, Any] = {}

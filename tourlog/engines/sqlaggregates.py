@@ -80,8 +80,13 @@ def _look_for_unique_columns(session: Session, select: Select, variables: Sequen
     for value, entity, column in select.lookups:
         found = select.following(variables)
         if value in found and entity in select.keys - found:
-            sql = f"SELECT count({column}) <= {_FEW} AND count({column}) = count(DISTINCT {column}) FROM rows"
-            if session.fetch(sql) == [(True,)]:
+            if column not in session.unique:
+                sql = f"SELECT count({column}) <= {_FEW} AND count({column}) = count(DISTINCT {column}) FROM rows"
+                answer = session.fetch(sql)
+                if session.dry:
+                    continue
+                session.unique[column] = answer == [(True,)]
+            if session.unique[column]:
                 select.determined.append((value, entity))
 
 
