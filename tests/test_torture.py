@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from torture import kill, power, recovery
+from torture import clock, faults, kill, kill9, power, recovery
 from torture.disk import Disk
 from torture.findings import Findings
 
@@ -41,6 +41,20 @@ def test_a_power_cut_while_a_store_is_made_leaves_one_that_can_be_opened(mode: s
 def test_a_power_cut_during_recovery_loses_nothing_acknowledged() -> None:
     findings = recovery.run(seed=Random().getrandbits(32), seconds=3)
     assert_nothing_found(findings)
+
+
+def test_writers_that_are_killed_at_random_lose_nothing_and_a_reader_saw_prefixes() -> None:
+    assert_nothing_found(kill9.run(seed=Random().getrandbits(32), seconds=2))
+
+
+def test_a_failing_disk_is_told_truthfully_and_the_same_transaction_again_settles_it() -> None:
+    findings = faults.run(seed=Random().getrandbits(32), seconds=4)
+    assert_nothing_found(findings)
+    assert findings.figures["UnknownOutcomeError told"] > 0
+
+
+def test_order_never_depends_on_the_clock() -> None:
+    assert_nothing_found(clock.run(seed=Random().getrandbits(32), seconds=1))
 
 
 def test_a_disk_keeps_what_was_synced_and_any_part_of_the_rest() -> None:

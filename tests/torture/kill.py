@@ -54,7 +54,7 @@ def run(seed: int, seconds: float) -> Findings:
 def leave_behind(folder: Path) -> None:
     """What a writer that was killed leaves: a store, its write-ahead log, its acknowledgements."""
     folder.mkdir()
-    subprocess.run([*_python(), "leave", str(folder)], env=_environment(), check=False)
+    subprocess.run([*_python(), "leave", str(folder)], env=environment(), check=False)
     expect((folder / "store-wal").stat().st_size > 0, "a write-ahead log left behind")
 
 
@@ -63,7 +63,7 @@ def counted(folder: Path, life: str) -> list[tuple[str, int]]:
     place = _prepared(folder, life, f"{life}-counted")
     log = folder / f"{life}.strace"
     traced = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *_python(), "live", str(place)]
-    subprocess.run(traced, env=_environment(), check=True)
+    subprocess.run(traced, env=environment(), check=True)
     calls = Counter(line.split(maxsplit=1)[1].partition("(")[0] for line in log.read_text().splitlines())
     return [(call, calls[call]) for call in CALLS]
 
@@ -74,7 +74,7 @@ def check_point(folder: Path, life: str, call: str, n: int) -> None:
     # Per system call and thread, strace counts by itself; the child has one thread.
     injected = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
     injected += ["-e", f"inject={call}:signal=KILL:when={n}", *_python(), "live", str(place)]
-    child = subprocess.run(injected, env=_environment(), stderr=subprocess.PIPE, check=False)
+    child = subprocess.run(injected, env=environment(), stderr=subprocess.PIPE, check=False)
     expect(child.returncode == -9, f"a killed child, got {child.returncode}: {child.stderr.decode()[-300:]}")
     acked = acknowledged(place / "acks")
     begun = {writer: number + 1 for writer, number in {"a": 0, "b": 0, "left": 0, **acked}.items()}
@@ -102,7 +102,7 @@ def _python() -> list[str]:
     return [sys.executable, "-m", "torture.kill"]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

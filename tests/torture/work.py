@@ -28,7 +28,14 @@ def documents(writer: str, n: int) -> list[Document]:
     count = 130 if n % 11 == 7 else rng.randint(1, 4)
     large = 30_000 if n % 7 == 3 else 0
     return [
-        {"k": streams[i % len(streams)], "w": writer, "n": n, "i": i, "of": count, "body": "x" * (large if i == 0 else i)}
+        {
+            "k": streams[i % len(streams)],
+            "w": writer,
+            "n": n,
+            "i": i,
+            "of": count,
+            "body": "x" * (large if i == 0 else i),
+        }
         for i in range(count)
     ]
 
@@ -118,7 +125,7 @@ def check_connection(conn: Connection, acked: Mapping[str, int], begun: Mapping[
             expect(number <= begun.get(writer, 0), f"at most {begun.get(writer, 0)} of {writer}, got {number}")
     ids = [_parts(each.tx_id) for each in past]
     _check_streams(db, ids)
-    _check_reports(past, ids)
+    _check_reports(db, past, ids)
     for writer, number in held.items():
         _check_counter(db, writer, number)
     return held
@@ -155,7 +162,8 @@ def _check_streams(db: tourlog.Database, ids: list[tuple[str, int]]) -> None:
         expect(found[k] == each, f"stream {k} to hold what was written, whole and in order")
 
 
-def _check_reports(past: list[Any], ids: list[tuple[str, int]]) -> None:
+def _check_reports(db: tourlog.Database, past: list[Any], ids: list[tuple[str, int]]) -> None:
+    """Every transaction tells the offsets it appended, and so do the ends of streams as of its position."""
     ends: dict[str, int] = defaultdict(int)
     for each, (writer, n) in zip(past, ids, strict=True):
         spans = {stream.values[0]: span for stream, span in each.offsets.items()}
@@ -164,6 +172,8 @@ def _check_reports(past: list[Any], ids: list[tuple[str, int]]) -> None:
             wanted[k] = range(ends[k], ends[k] + len(list(group)))
             ends[k] = wanted[k].stop
         expect_equal(spans, wanted, f"the offsets of {writer}/{n}")
+        found = {stream.values[0]: end for _, stream, end in db.as_of(each.t).streams() if end}
+        expect_equal(found, dict(ends), f"the ends of streams as of {each.t}")
 
 
 def _check_counter(db: tourlog.Database, writer: str, number: int) -> None:
