@@ -41,14 +41,14 @@ def a_read(calls: list[Call], least: int = 2) -> Call:
 
 def dropped_transaction(calls: list[Call], contents: Contents) -> None:
     t = appends(calls)[3].t
-    for documents in contents.values():
-        documents[:] = [each for each in documents if each[1] != t]
+    for held in contents.values():
+        held[:] = [each for each in held if each[1] != t]
 
 
 def dropped_newest_transaction(calls: list[Call], contents: Contents) -> None:
     t = max(call.t or 0 for call in appends(calls))
-    for documents in contents.values():
-        documents[:] = [each for each in documents if each[1] != t]
+    for held in contents.values():
+        held[:] = [each for each in held if each[1] != t]
 
 
 def swapped_order(_: list[Call], contents: Contents) -> None:

@@ -7,7 +7,6 @@ removed since it was synced are there or not, the older first.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -120,8 +119,8 @@ class Recorder(apsw.VFS):  # type: ignore[misc]
 
     def xDelete(self, name: str, sync_folder: bool) -> None:
         super().xDelete(name, sync_folder)
-        self.operations.append(("remove", os.path.basename(name)))
-        self.inodes.pop(os.path.basename(name), None)
+        self.operations.append(("remove", Path(name).name))
+        self.inodes.pop(Path(name).name, None)
         if sync_folder:
             self.operations.append(("sync folder",))
 
@@ -130,14 +129,14 @@ class RecordedFile(apsw.VFSFile):  # type: ignore[misc]
     def __init__(self, recorder: Recorder, name: Any, path: str | None, flags: list[int]) -> None:
         self._operations = recorder.operations
         self._is_read_only = bool(flags[0] & apsw.SQLITE_OPEN_READONLY)
-        self._is_kept = path is not None and os.path.dirname(path) == recorder.folder
+        self._is_kept = path is not None and str(Path(path).parent) == recorder.folder
         is_side_file = bool(flags[0] & (apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL))
         # As SQLite's own does at the first sync of such a file, whether it was there or not.
         self._syncs_folder = is_side_file and bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
         super().__init__("unix", name, flags)
         if not self._is_kept:
             return
-        entry = os.path.basename(str(path))
+        entry = Path(str(path)).name
         if entry not in recorder.inodes:
             recorder.inodes[entry] = next(_numbers)
             self._operations.append(("make", entry, recorder.inodes[entry]))
