@@ -46,8 +46,9 @@ def run(seed: int, seconds: float) -> Findings:
         for kind, n, lasts in shuffled(points, seed):
             if time.is_left:
                 with findings.watch(f"{kind} at {n}{' and on' * lasts}"):
-                    failing_at(Path(folder) / "failing", kind, n, bool(lasts), findings)
-                findings.count(f"cases, {kind}")
+                    happened = failing_at(Path(folder) / "failing", kind, n, bool(lasts), findings)
+                    # A life with other random bytes may be a few writes shorter than the one that was counted.
+                    findings.count(f"cases, {kind}" if happened else "left out: after the last operation")
     return findings
 
 
@@ -114,12 +115,13 @@ def counted(folder: Path, kind: str) -> int:
     return counting.done
 
 
-def failing_at(folder: Path, kind: str, n: int, lasts: bool, findings: Findings) -> None:
+def failing_at(folder: Path, kind: str, n: int, lasts: bool, findings: Findings) -> bool:
+    """Whether the fault happened."""
     lay_out(folder, {})
     with disk(kind, n, lasts) as failing:
         live(folder / "store", failing, findings)
-        expect(failing.failed > 0, "a fault that happened")
     expect_equal(check_store(folder / "store", {"a": TRANSACTIONS}), {"a": TRANSACTIONS}, "what the store holds")
+    return failing.failed > 0
 
 
 def live(path: Path, failing: Disk, findings: Findings) -> None:
@@ -164,9 +166,8 @@ def tmpfs(folder: Path, findings: Findings) -> None:
     """A small file system runs full, and has room again when another file goes."""
     place = folder / "tmpfs"
     place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True, check=False
-    )
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
     if mounted.returncode:
         findings.count("left out: no right to mount a tmpfs")
         return
@@ -208,12 +209,12 @@ def read_only(folder: Path, findings: Findings) -> None:
         place.mkdir()
         with tourlog.connect(place / "store") as conn:
             write(conn, "a", 0)
-        os.chmod(folder, 0o755)
-        os.chmod(place / "store", file_mode)
-        os.chmod(place, folder_mode)
+        folder.chmod(0o755)
+        (place / "store").chmod(file_mode)
+        place.chmod(folder_mode)
         expect_equal(_refused(place / "store", way == "read"), True, f"a StorageError with modes {place.name}")
-        os.chmod(place, 0o755)
-        os.chmod(place / "store", 0o644)
+        place.chmod(0o755)
+        (place / "store").chmod(0o644)
         expect_equal(check_store(place / "store", {"a": 1}), {"a": 1}, "what the store holds")
         findings.count("cases, no permission")
 

@@ -68,13 +68,12 @@ def _whole(made: list[Call], contents: Contents) -> Iterator[str]:
 
 def _alone(calls: list[Call], contents: Contents) -> Iterator[str]:
     """Every document is there once, and was written by an append that was acknowledged."""
-    known = Counter(
-        id for call in calls if call.kind == "append" and call.t for ids in call.streams.values() for id in ids
-    )
+    made = [call for call in calls if call.kind == "append" and call.t]
+    known = Counter(id for call in made for ids in call.streams.values() for id in ids)
     there = Counter(id for documents in contents.values() for _, _, id in documents)
-    for id in (there - known).keys():
+    for id in there - known:
         yield f"document {id} is there {there[id]} times, and was acknowledged {known[id]} times"
-    for id in (known - there).keys():
+    for id in known - there:
         yield f"document {id} was acknowledged and is not there"
 
 

@@ -62,7 +62,8 @@ def kill_some(folder: Path, life: int, rng: Random, findings: Findings) -> None:
         findings.count("kills")
         sleep(rng.random() * 0.1)
     acked = noted(folder)
-    begun = {f"{name}.{n}": 0 for name in names for n in range(THREADS)} | acked
+    begun = {f"{earlier}.{n}.{m}": 0 for earlier in range(life + 1) for n in range(WRITERS) for m in range(THREADS)}
+    begun |= acked  # who was killed before its first acknowledgement has none, and may have written
     held = check_store(folder / "store", acked, {writer: number + 1 for writer, number in begun.items()})
     findings.most("most transactions of a store", sum(held.values()))
     findings.count("acknowledged", sum(number for writer, number in acked.items() if writer.startswith(f"{life}.")))

@@ -1,5 +1,5 @@
-"""Crash during recovery: files after a power cut are opened through the recording VFS, taken up again and cut anew, up to
-three times in a row, after any of the operations that recovery, its first transactions and its checkpoint make.
+"""Crash during recovery: files after a power cut are opened through the recording VFS, taken up again and cut anew, up
+to three times in a row, after any of the operations that recovery, its first transactions and its checkpoint make.
 """
 
 from __future__ import annotations

@@ -27,16 +27,9 @@ def documents(writer: str, n: int) -> list[Document]:
     streams = rng.sample(["shared", writer, f"{writer}-{n % 3}", "other"], rng.randint(1, 3))
     count = 130 if n % 11 == 7 else rng.randint(1, 4)
     large = 30_000 if n % 7 == 3 else 0
+    made = {"w": writer, "n": n, "of": count}
     return [
-        {
-            "k": streams[i % len(streams)],
-            "w": writer,
-            "n": n,
-            "i": i,
-            "of": count,
-            "body": "x" * (large if i == 0 else i),
-        }
-        for i in range(count)
+        {"k": streams[i % len(streams)], **made, "i": i, "body": "x" * (large if i == 0 else i)} for i in range(count)
     ]
 
 
