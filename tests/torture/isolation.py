@@ -1,6 +1,7 @@
 """Isolation: threads of several processes append (with and without `expect=` and `unless=`, over one stream and two)
 and read snapshots of one store, and note when each call began and ended and what it saw. Violated are: lost,
-duplicated, reordered, torn, stale or cyclic observations; transactions must be strictly serialisable in the order of positions.
+duplicated, reordered, torn, stale or cyclic observations; transactions must be strictly serialisable in the order of
+positions.
 """
 
 from __future__ import annotations
