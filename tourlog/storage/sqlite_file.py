@@ -40,6 +40,10 @@ _MAGIC = b"SQLite format 3\0"
 _HEADER = struct.Struct(">16s 44x I 4x I 28x")
 """Of an SQLite file's header: the magic, `user_version` and `application_id`."""
 
+_JOURNAL = struct.Struct(">8s 8x I")
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+"""Of a rollback journal's header: the magic, and how many pages the file had before."""
+
 _SCHEMA = """
 CREATE TABLE store (key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE tx (
@@ -256,6 +260,8 @@ class StoreFile:
         finally:
             file.xClose()
         if len(header) < _HEADER.size or not header.startswith(_MAGIC):
+            if _is_half_made(self._path):
+                return  # opening it empties it
             self._refuse("a tourlog store", "another kind of file")
         _, version, application = _HEADER.unpack(header)
         self._recognise(application, version)
@@ -410,6 +416,17 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 def _side_file(path: Path) -> Path:
     """Where SQLite keeps the write-ahead log."""
     return path.with_name(f"{path.name}-wal")
+
+
+def _is_half_made(path: Path) -> bool:
+    """Whether a power cut came while the file was made: its pages may be there in part, in any order, and SQLite's
+    rollback journal tells that it was empty before."""
+    journal = path.with_name(f"{path.name}-journal")
+    if not journal.is_file():
+        return False
+    with journal.open("rb") as file:
+        header = file.read(_JOURNAL.size)
+    return len(header) == _JOURNAL.size and _JOURNAL.unpack(header) == (_JOURNAL_MAGIC, 0)
 
 
 def _marks(connection: Connection) -> tuple[int, int]:

@@ -1,0 +1,195 @@
+"""A short history of threads and processes is strictly serialisable, and the checker finds each fault put into one."""
+
+from __future__ import annotations
+
+import copy
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from torture import isolation
+from torture.histories import Call, Contents, faults
+from torture.work import check_store, documents, write
+
+import tourlog
+
+History = tuple[list[Call], Contents]
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> History:
+    path = tmp_path_factory.mktemp("isolation") / "store"
+    calls = isolation.recorded(path, Random().getrandbits(32), "full", 1.0)
+    return calls, isolation.contents(path)
+
+
+def test_transactions_are_strictly_serialisable_and_snapshots_are_prefixes(history: History) -> None:
+    calls, contents = history
+    assert list(faults(calls, contents)) == []
+    assert sum(1 for call in calls if call.kind == "append" and call.t) > 20
+
+
+def appends(calls: list[Call], spanning: int = 1) -> list[Call]:
+    return [call for call in calls if call.kind == "append" and call.t and len(call.streams) == spanning]
+
+
+def a_read(calls: list[Call], least: int = 2) -> Call:
+    return next(call for call in calls if call.kind == "read" and sum(map(len, call.streams.values())) >= least)
+
+
+def dropped_transaction(calls: list[Call], contents: Contents) -> None:
+    t = appends(calls)[3].t
+    for held in contents.values():
+        held[:] = [each for each in held if each[1] != t]
+
+
+def dropped_newest_transaction(calls: list[Call], contents: Contents) -> None:
+    t = max(call.t or 0 for call in appends(calls))
+    for held in contents.values():
+        held[:] = [each for each in held if each[1] != t]
+
+
+def swapped_order(_: list[Call], contents: Contents) -> None:
+    a = contents["a"]
+    (o1, t1, id1), (o2, t2, id2) = a[2:4]
+    a[2:4] = [(o1, t1, id2), (o2, t2, id1)]
+
+
+def duplicate_offset(_: list[Call], contents: Contents) -> None:
+    contents["b"].insert(1, contents["b"][0])
+
+
+def duplicated_document(_: list[Call], contents: Contents) -> None:
+    offset, t, _id = contents["b"][-1]
+    contents["b"].append((offset + 1, t, contents["b"][0][2]))
+
+
+def split_transaction(calls: list[Call], contents: Contents) -> None:
+    call = appends(calls, 2)[0]
+    k = next(iter(call.streams))
+    contents[k] = [(o, t - (t == call.t), id) for o, t, id in contents[k]]
+
+
+def half_a_transaction(calls: list[Call], contents: Contents) -> None:
+    call = appends(calls, 2)[-1]
+    k = next(iter(call.streams))
+    contents[k] = [each for each in contents[k] if each[1] != call.t]
+
+
+def torn_snapshot(calls: list[Call], _: Contents) -> None:
+    streams = a_read(calls).streams
+    max(streams.values(), key=len).pop()
+
+
+def reordered_snapshot(calls: list[Call], _: Contents) -> None:
+    held = max(a_read(calls).streams.values(), key=len)
+    held[0], held[1] = [held[0][0], held[1][1]], [held[1][0], held[0][1]]
+
+
+def stale_snapshot(calls: list[Call], contents: Contents) -> None:
+    read = max((call for call in calls if call.kind == "read"), key=lambda call: call.began)
+    read.t = 3
+    read.streams = {k: [[o, id] for o, t, id in held if t <= 3] for k, held in contents.items()}
+
+
+def future_snapshot(calls: list[Call], contents: Contents) -> None:
+    read = min((call for call in calls if call.kind == "read"), key=lambda call: call.ended)
+    read.t = max(call.t or 0 for call in calls)
+    read.streams = {k: [[o, id] for o, _, id in held] for k, held in contents.items()}
+
+
+def one_position_twice(calls: list[Call], _: Contents) -> None:
+    first, second = appends(calls)[:2]
+    second.t = first.t
+
+
+def positions_against_real_time(calls: list[Call], _: Contents) -> None:
+    call = max(appends(calls), key=lambda call: call.t or 0)
+    call.began, call.ended = -2, -1
+
+
+def broken_expectation(calls: list[Call], _: Contents) -> None:
+    call = next(call for call in calls if call.expected is not None and call.t)
+    call.expected = (call.expected or 0) + 1
+
+
+def refusal_without_reason(calls: list[Call], _: Contents) -> None:
+    call = next(call for call in calls if call.actual is not None)
+    call.actual = call.expected
+
+
+def refusal_of_what_is_far_off(calls: list[Call], _: Contents) -> None:
+    next(call for call in calls if call.actual is not None).actual = 1_000_000
+
+
+def name_taken_twice(calls: list[Call], _: Contents) -> None:
+    first, second = [call for call in appends(calls) if call.name][:2]
+    second.name = first.name
+
+
+def refused_name_that_was_free(calls: list[Call], _: Contents) -> None:
+    next(call for call in calls if call.name and call.t is None).name = "nobody's"
+
+
+MUTANTS: list[Callable[[list[Call], Contents], None]] = [
+    dropped_transaction,
+    dropped_newest_transaction,
+    swapped_order,
+    duplicate_offset,
+    duplicated_document,
+    split_transaction,
+    half_a_transaction,
+    torn_snapshot,
+    reordered_snapshot,
+    stale_snapshot,
+    future_snapshot,
+    one_position_twice,
+    positions_against_real_time,
+    broken_expectation,
+    refusal_without_reason,
+    refusal_of_what_is_far_off,
+    name_taken_twice,
+    refused_name_that_was_free,
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_fault_put_into_a_history_is_found(history: History, mutant: Callable[[list[Call], Contents], None]) -> None:
+    calls, contents = copy.deepcopy(history)
+    mutant(calls, contents)
+    assert list(faults(calls, contents)) != []
+
+
+STORE_MUTANTS = {
+    "dropped transaction": "DELETE FROM tx WHERE t = 5; UPDATE tx SET t = t - 1 WHERE t > 5",
+    "dropped newest transaction": "DELETE FROM tx WHERE t = (SELECT max(t) FROM tx)",
+    "dropped batch": "DELETE FROM batch WHERE rowid = (SELECT place FROM batch WHERE t = 5 LIMIT 1)",
+    "split transaction": "UPDATE batch SET t = 6 WHERE place = (SELECT max(place) FROM batch WHERE t = 5)",
+    "swapped bodies": """UPDATE batch SET body = CASE place
+        WHEN (SELECT max(place) FROM batch) THEN (SELECT body FROM batch ORDER BY place LIMIT 1)
+        ELSE (SELECT body FROM batch ORDER BY place DESC LIMIT 1) END
+        WHERE place IN ((SELECT max(place) FROM batch), (SELECT min(place) FROM batch WHERE place > 34359738368))""",
+    "swapped ids": """UPDATE tx SET tx_id = NULL WHERE t = 4; UPDATE tx SET tx_id = CAST('a/3' AS BLOB) WHERE t = 5;
+        UPDATE tx SET tx_id = CAST('a/4' AS BLOB) WHERE t = 4""",
+    "lost entity": "DELETE FROM entity WHERE t = (SELECT max(t) FROM entity)",
+    "missing index entry": "PRAGMA writable_schema = 1; DELETE FROM sqlite_schema WHERE name = 'tx_by_id'",
+}
+
+
+@pytest.mark.parametrize("mutant", STORE_MUTANTS)
+def test_a_fault_put_into_a_store_is_found(mutant: str, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with tourlog.connect(path) as conn:
+        for n in range(12):
+            write(conn, "a", n)
+    check_store(path, {"a": 12}, {"a": 12})
+    assert any(len(documents("a", n)) > 100 for n in range(12))
+    with sqlite3.connect(path) as raw:
+        raw.executescript(STORE_MUTANTS[mutant])
+    raw.close()
+    with pytest.raises(Exception):  # noqa: B017 — whatever a broken store makes raise is what the battery reports
+        check_store(path, {"a": 12}, {"a": 12})
+        with tourlog.connect(path) as conn:
+            assert write(conn, "a", 3) == 4

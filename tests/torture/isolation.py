@@ -1,0 +1,146 @@
+"""Isolation: threads of several processes append (with and without `expect=` and `unless=`, over one stream and two)
+and read snapshots of one store, and note when each call began and ended and what it saw. Violated are: lost,
+duplicated, reordered, torn, stale or cyclic observations; transactions must be strictly serialisable in the order of
+positions.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from time import monotonic_ns
+from typing import Any
+
+from torture.findings import Findings, Time
+from torture.histories import Call, faults
+from torture.kill import environment
+
+import tourlog
+from tourlog import Connection
+
+PROCESSES, THREADS, SECONDS = 2, 3, 2.0
+"""Of one round; its history is checked whole."""
+
+STREAMS = ("a", "b", "c")
+
+
+def run(seed: int, seconds: float) -> Findings:
+    findings, time, rng = Findings(), Time.of(seconds), Random(seed)
+    while time.is_left:
+        durability = rng.choice(("full", "normal"))
+        with TemporaryDirectory() as name:
+            path = Path(name) / "store"
+            calls = recorded(path, rng.getrandbits(32), durability, SECONDS)
+            with findings.watch("isolation"):
+                for fault in faults(calls, contents(path)):
+                    findings.violate(fault)
+            findings.count("rounds")
+            findings.count("calls", len(calls))
+            findings.count("transactions", sum(1 for call in calls if call.kind == "append" and call.t is not None))
+            findings.count("refused", sum(1 for call in calls if call.kind == "append" and call.t is None))
+            findings.count("snapshots", sum(1 for call in calls if call.kind == "read"))
+    return findings
+
+
+def recorded(path: Path, seed: int, durability: str, seconds: float) -> list[Call]:
+    """What threads of processes did to one store, in any order."""
+    tourlog.connect(path).close()
+    command = [sys.executable, "-m", "torture.isolation", str(path), durability, str(seconds)]
+    children = [
+        subprocess.Popen([*command, f"{process}", str(seed + process)], env=environment(), stdout=subprocess.PIPE)
+        for process in range(PROCESSES)
+    ]
+    lines = [line for child in children for line in child.communicate()[0].splitlines()]
+    assert [child.returncode for child in children] == [0] * PROCESSES
+    return [Call(**json.loads(line)) for line in lines]
+
+
+def contents(path: Path) -> dict[str, list[tuple[int, int, str]]]:
+    """The documents of each stream as the store holds them in the end: offset, transaction, id."""
+    with tourlog.connect(path, read_only=True) as conn:
+        return seen(conn.db())
+
+
+def seen(db: tourlog.Database) -> dict[str, list[tuple[int, int, str]]]:
+    transactions = {
+        (stream.values[0], offset): past.t
+        for past in db.tx_range()
+        for stream, span in past.offsets.items()
+        for offset in span
+    }
+    return {
+        k: [(d["offset"], transactions.get((k, d["offset"]), 0), d["id"]) for d in db.documents({"k": k})]
+        for k in STREAMS
+    }
+
+
+# The child.
+
+
+def work(conn: Connection, who: str, rng: Random, seconds: float, calls: list[Call]) -> None:
+    until, number = monotonic_ns() + int(seconds * 1e9), 0
+    while monotonic_ns() < until:
+        number += 1
+        kind = rng.choice(("plain", "two", "expect", "unless", "read", "read", "read"))
+        calls.append(read(conn) if kind == "read" else write(conn, f"{who}/{number}", kind, rng))
+
+
+def read(conn: Connection) -> Call:
+    began = monotonic_ns()
+    db = conn.db()
+    streams = {k: [(d["offset"], d["id"]) for d in db.documents({"k": k})] for k in STREAMS}
+    return Call("read", began, monotonic_ns(), t=db.t, streams=streams)
+
+
+def write(conn: Connection, id: str, kind: str, rng: Random) -> Call:
+    streams = rng.sample(STREAMS, 2 if kind == "two" else 1)
+    documents = [{"k": k, "id": f"{id}/{n}"} for n in range(rng.randint(1, 3)) for k in streams]
+    options: dict[str, Any] = {}
+    expected = name = None
+    if kind == "expect":
+        known = conn.db().entity("offset-metadata") or {}
+        expected = known.get(streams[0], 0)
+        options["expect"] = expected
+    if kind == "unless":
+        name = f"name {rng.randint(0, 60)}"
+        documents = [{**documents[0], "name": name}]
+        options["unless"] = ("[:find ?e :in $ ?name :where [?e :name ?name]]", name)
+    began = monotonic_ns()
+    t, offsets, actual = None, {}, None
+    try:
+        report = conn.append(documents, "k", **options)
+        t, offsets = report.t, {s.values[0]: [span.start, span.stop] for s, span in report.offsets.items()}
+    except tourlog.ConflictError as conflict:
+        actual = conflict.details["actual"]
+    except tourlog.ConditionError:
+        pass
+    ids = {k: [d["id"] for d in documents if d["k"] == k] for k in streams}
+    return Call(
+        "append", began, monotonic_ns(), t=t, streams=ids, offsets=offsets, expected=expected, actual=actual, name=name
+    )
+
+
+def main(path: str, durability: str, seconds: str, process: str, seed: str) -> None:
+    calls: list[list[Call]] = [[] for _ in range(THREADS)]
+    with tourlog.connect(path, durability=durability) as conn:
+        threads = [
+            threading.Thread(
+                target=work, args=(conn, f"{process}.{n}", Random(int(seed) * 31 + n), float(seconds), calls[n])
+            )
+            for n in range(THREADS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for call in (call for each in calls for call in each):
+        print(json.dumps(call.__dict__))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
