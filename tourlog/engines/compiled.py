@@ -55,6 +55,10 @@ def _evaluation(execution: Execution, *, dry: bool) -> Iterator[Evaluation]:
             yield evaluation
         finally:
             evaluation.session.end(columns.give_back)
+    except RuntimeError as problem:
+        if type(problem) is RuntimeError and str(problem) == "Query interrupted":  # DuckDB's word for Ctrl-C
+            raise KeyboardInterrupt from problem
+        raise
     except duckdb.OutOfMemoryException as problem:
         raise BudgetError(f"the query needs more memory than DuckDB is given: {problem}", budget="memory") from problem
 
