@@ -25,7 +25,6 @@ FORBIDDEN_MODULES = {
     "shelve",
     "dill",
     "subprocess",
-    "ctypes",
     "code",
     "codeop",
     "runpy",

@@ -318,39 +318,32 @@ class TestInterrupts:
     def test_ctrl_c_again_and_again_leaves_the_store_whole(self, engine: str, tmp_path: Path) -> None:
         """A child is interrupted a hundred times in the middle of appends and queries."""
         program = (
-            "import sys, time, tourlog\n"
+            "import sys, tourlog\n"
             "conn = tourlog.connect(sys.argv[1])\n"
             f"conn.db().q('{ALL_NS}', engine='{engine}')\n"  # Ctrl-C in DuckDB's import aborts Python
-            "interrupts, end = 0, time.monotonic() + 30\n"
-            "print('ready', flush=True)\n"
-            "def work():\n"
-            "    while interrupts < 40 and time.monotonic() < end:\n"
-            "        conn.append([{'k': 1, 'n': n} for n in range(20)], 'k')\n"
-            f"        conn.db().q('{ALL_NS}', engine='{engine}')\n"
-            "while interrupts < 40 and time.monotonic() < end:\n"
+            "for _ in range(40):\n"
             "    try:\n"
-            "        try:\n"
-            "            work()\n"
-            "        finally:\n"
-            "            interrupts += 1\n"
+            "        print('go', flush=True)\n"
+            "        while True:\n"
+            "            conn.append([{'k': 1, 'n': n} for n in range(20)], 'k')\n"
+            f"            conn.db().q('{ALL_NS}', engine='{engine}')\n"
             "    except KeyboardInterrupt:\n"
             "        pass\n"
-            "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
             "offsets = [d['offset'] for d in conn.db().documents({'k': 1})]\n"
             "assert offsets == list(range(len(offsets))) and len(offsets) % 20 == 0\n"
-            f"assert set(conn.db().q('{ALL_NS}', engine='{engine}')) == set(range(20))\n"
-            "print('whole', interrupts >= 20)\n"
+            f"assert set(conn.db().q('{ALL_NS}', engine='{engine}')) <= set(range(20))\n"
+            "print('whole')\n"
         )
         command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "store")]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        end = time.monotonic() + 40
-        while child.poll() is None and time.monotonic() < end:
+        for number in range(40):
+            if child.stdout.readline() != "go\n":
+                break
+            time.sleep(0.03 * (number % 7 + 1) / 7)
             child.send_signal(signal.SIGINT)
-            time.sleep(0.05)
         out, errors = child.communicate(timeout=SECONDS)
-        assert (child.returncode, out) == (0, "whole True\n"), errors[-2000:]
+        assert (child.returncode, out) == (0, "whole\n"), errors[-2000:]
 
 
 def test_closing_twice_and_using_after_closing_are_refused_for_each_object(conn: Connection) -> None:

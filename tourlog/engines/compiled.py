@@ -55,12 +55,12 @@ def _evaluation(execution: Execution, *, dry: bool) -> Iterator[Evaluation]:
             yield evaluation
         finally:
             evaluation.session.end(columns.give_back)
-    except RuntimeError as problem:
-        if type(problem) is RuntimeError and str(problem) == "Query interrupted":  # DuckDB's word for Ctrl-C
-            raise KeyboardInterrupt from problem
-        raise
     except duckdb.OutOfMemoryException as problem:
         raise BudgetError(f"the query needs more memory than DuckDB is given: {problem}", budget="memory") from problem
+    except (RuntimeError, duckdb.Error) as problem:
+        if "Query interrupted" in str(problem) or "KeyboardInterrupt" in str(problem):  # DuckDB's words for Ctrl-C
+            raise KeyboardInterrupt from problem
+        raise
 
 
 def _of_one_log(execution: Execution) -> list[Snapshot]:
