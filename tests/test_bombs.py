@@ -64,7 +64,8 @@ def test_a_process_that_ends_right_after_a_timeout_ends_well() -> None:
         "conn = tourlog.connect()\n"
         "conn.append([{'k': 1, 'n': n} for n in range(3000)], 'k')\n"
         "try:\n"
-        "    conn.db().q('[:find (count ?a) . :with ?b ?c :where [?a :n] [?b :n] [?c :n]]', engine='compiled', timeout=0.2)\n"
+        "    query = '[:find (count ?a) . :with ?b ?c :where [?a :n] [?b :n] [?c :n]]'\n"
+        "    conn.db().q(query, engine='compiled', timeout=0.2)\n"
         "except tourlog.BudgetError:\n"
         "    print('stopped')\n"
     )

@@ -269,12 +269,30 @@ TRANSACTIONS = [
     '[("db/cas" "a" "n" 1 2) ("db/retract-entity" "a") {"z" nil}]',
     '[("db/add" "offset-metadata" "x" 1) {"db/tx" 1} {"offset" 1} {"db/key" ["k"]} ("db/fn" "a")]',
 ]
-ATOMS = (
-    ["?e", "?x", "?_", "_", "$", "$b", "%", ".", "...", "*", "nil", "true", "false", "-0.0", "1e308", "##NaN", "##Inf"]
-    + ["9223372036854775808", "1.0M", "1N", ":a", ":db/id", ":db/tx", ":db/key", ":offset", ":_next", ":n", '""', "[]"]
-    + ['"\\u0000"', '"offset-metadata"', '#inst"2024"', "#{}", "{}", "()", "#_", "(count ?e)", "[?x ...]", "[[?x ?y]]"]
-    + [":find", ":in", ":where", ":with", ":keys", ":limit", ":order-by", "not", "and", "or", "or-join", "not-join"]
-    + [
+ATOMS = [
+    *[
+        "?e",
+        "?x",
+        "?_",
+        "_",
+        "$",
+        "$b",
+        "%",
+        ".",
+        "...",
+        "*",
+        "nil",
+        "true",
+        "false",
+        "-0.0",
+        "1e308",
+        "##NaN",
+        "##Inf",
+    ],
+    *["9223372036854775808", "1.0M", "1N", ":a", ":db/id", ":db/tx", ":db/key", ":offset", ":_next", ":n", '""', "[]"],
+    *['"\\u0000"', '"offset-metadata"', '#inst"2024"', "#{}", "{}", "()", "#_", "(count ?e)", "[?x ...]", "[[?x ?y]]"],
+    *[":find", ":in", ":where", ":with", ":keys", ":limit", ":order-by", "not", "and", "or", "or-join", "not-join"],
+    *[
         "pull",
         "sum",
         "rand",
@@ -288,10 +306,10 @@ ATOMS = (
         "ground",
         "(?x)",
         "[(inc ?x) ?x]",
-    ]
-    + ["(linked ?a ?b)", '"\ud800"', "\u200b", "\x00", "\f", "\\a", "1e999999999M", "1e-999999999M", ":order-by [?x]"]
-    + ["00", "+1", "#a/b c", "{1 2}", "{:a 1 :a 2}"]
-)
+    ],
+    *["(linked ?a ?b)", '"\ud800"', "\u200b", "\x00", "\f", "\\a", "1e999999999M", "1e-999999999M", ":order-by [?x]"],
+    *["00", "+1", "#a/b c", "{1 2}", "{:a 1 :a 2}"],
+]
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|#\{|[\[\](){}]|[^\s,\[\](){}"]+|[\s,]+', re.DOTALL)
 _CLOSES = {"(": ")", "[": "]", "{": "}", "#{": "}"}
 

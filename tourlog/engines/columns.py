@@ -7,6 +7,7 @@ values in any row has a table of its own (row, value). The only module that open
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tourlog.engines.codec import INTEGER, TOKEN, column_type
 from tourlog.engines.reading import Places, RowFinder, one_each, read, several
 from tourlog.engines.tokens import Tokens
 from tourlog.engines.worker import Worker
+from tourlog.errors import StorageError
 from tourlog.storage.log import Log
 from tourlog.values import MISSING
 
@@ -77,7 +79,7 @@ class Columns:
     what others load meanwhile does not touch it."""
 
     def __init__(self, log: Log) -> None:
-        self._log = log
+        self._log, self._owner = log, os.getpid()
         self._lock = RLock()
         self._empty()
 
@@ -104,6 +106,8 @@ class Columns:
 
         What `check` raises, called now and then, ends the loading, and so does Ctrl-C.
         """
+        if os.getpid() != self._owner:  # a fork has none of DuckDB's threads, and would wait for them for ever
+            raise StorageError("expected the process that opened the store, got a fork of it", path=None)
         with self._lock:
             try:
                 if self._position < t:

@@ -57,6 +57,10 @@ def _evaluation(execution: Execution, *, dry: bool) -> Iterator[Evaluation]:
             evaluation.session.end(columns.give_back)
     except duckdb.OutOfMemoryException as problem:
         raise BudgetError(f"the query needs more memory than DuckDB is given: {problem}", budget="memory") from problem
+    except (RuntimeError, duckdb.Error) as problem:
+        if "Query interrupted" in str(problem) or "KeyboardInterrupt" in str(problem):  # DuckDB's words for Ctrl-C
+            raise KeyboardInterrupt from problem
+        raise
 
 
 def _of_one_log(execution: Execution) -> list[Snapshot]:

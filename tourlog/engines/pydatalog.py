@@ -244,11 +244,12 @@ class _Engine:
         engine.Python_resolvers.update(registered)
         try:
             engine.assert_(engine.Clause(head, body))
-            return [answer[1:] for answer in head.ask()]
+            answers = [answer[1:] for answer in head.ask()]
+            engine.remove(head.pred)  # not after an interrupt: what is half put cannot be taken back, and the run ends
+            return answers
         finally:
             for key in registered:
                 engine.Python_resolvers.pop(key, None)
-            engine.remove(head.pred)
 
     def _guarded(self, resolver: Resolver, environment: Environment, front: int) -> Callable[..., Iterator[Row]]:
         """A resolver as pyDatalog calls it: terms in (bound ones constant), whole rows out."""

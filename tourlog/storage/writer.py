@@ -123,12 +123,23 @@ class Writer:
         if alone and self._group is not None:
             self._commit(self._group)
         if self._group is None:
-            self._execute("BEGIN IMMEDIATE")
-            version = self.connection.data_version()
-            if version != self._version:  # somebody else has written, or we did in vain
-                self.known, self._version = None, version
-            self._group = Group()
+            try:
+                self._end_abandoned()
+                self._execute("BEGIN IMMEDIATE")
+                version = self.connection.data_version()
+                if version != self._version:  # somebody else has written, or we did in vain
+                    self.known, self._version = None, version
+                self._group = Group()
+            except BaseException:
+                self._end_abandoned()
+                raise
         return self._group
+
+    def _end_abandoned(self) -> None:
+        """End a transaction that belongs to no group: Ctrl-C came between its beginning and the group's, now or in an
+        earlier attempt."""
+        if self._group is None and self.connection.in_transaction:
+            self._execute("ROLLBACK")
 
     def _keep(self, group: Group) -> None:
         """Make what was written part of the group."""
