@@ -137,6 +137,15 @@ def binds(clause: ast.Clause) -> frozenset[str]:
     return frozenset()
 
 
+def flat(clauses: Any) -> Any:
+    """The clauses of a conjunction: an `and` within it is no more than its clauses."""
+    for clause in clauses:
+        if isinstance(clause, ast.And):
+            yield from flat(clause.clauses)
+        else:
+            yield clause
+
+
 def exports(clause: ast.Clause) -> frozenset[str]:
     """The variables that have a value once a clause has been evaluated."""
     match clause:
@@ -188,7 +197,7 @@ class Program:
         memo = (id(clauses), bound, scope)
         if memo not in self.orders:
             inner = scope | bound | union(map(binds, clauses))
-            waiting, ordered, after = list(clauses), [], bound
+            waiting, ordered, after = list(flat(clauses)), [], bound
             while waiting:
                 ready = next((c for c in waiting if self.ready(c, after, inner)), None)
                 if ready is None:
@@ -209,8 +218,6 @@ class Program:
         match clause:
             case ast.Predicate(function, arguments) | ast.FunctionCall(function, arguments):
                 return names((function, *arguments)) <= bound
-            case ast.And(clauses):
-                return self.can(clauses, bound, scope, frozenset())
             case ast.Not(clauses, None):
                 shared = mentions(clause) & scope
                 if not shared:
@@ -319,8 +326,6 @@ class Program:
                 result = self.call(function, arguments, env, default)
                 if result is not NOTHING:
                     yield from bind(binding, result, env)
-            case ast.And(clauses):
-                yield from self.solve(clauses, env, scope, default)
             case ast.Or(branches, variables, _, source):
                 joined = scope if variables is None else names(variables)
                 inside = {name: value for name, value in env.items() if name in joined}

@@ -150,7 +150,8 @@ def _clause(clause: Clause, scope: Scope, visible: frozenset[Variable]) -> Itera
         case FunctionCall():
             yield from _compute(clause, scope)
         case And(inner):
-            yield from normalise(inner, scope)
+            for each in inner:
+                yield from _clause(each, scope, visible)
         case Not():
             yield _negation(clause, scope, visible)
         case Or():
