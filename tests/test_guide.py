@@ -72,7 +72,8 @@ class Runner(doctest.DocTestRunner):
         self.printed: dict[int, str] = {}
 
     def report_failure(self, out: Any, test: Any, example: Any, got: str) -> None:
-        self.printed[example.lineno] = got
+        raised = re.search(r"^(?:Traceback|\w+.*\n\nTraceback).*^(\S[^\n]*\n)\Z", got, re.M | re.S)
+        self.printed[example.lineno] = f"Traceback (most recent call last):\n    ...\n{raised[1]}" if raised else got
         super().report_failure(out, test, example, got)
 
     def report_unexpected_exception(self, out: Any, test: Any, example: Any, exc_info: Any) -> None:
