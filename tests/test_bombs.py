@@ -1,6 +1,6 @@
 """Query bombs in a process of their own: stopped in time, with bounded memory, the database usable after them.
 
-All of them, at two budgets, are `python -m tests.torture bombs`; here are those that once were late, large or fatal.
+All of them, at two budgets, are `python tests/torture/bombs.py`; here are those that once were late, large or fatal.
 """
 
 from __future__ import annotations

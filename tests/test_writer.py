@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from test_storage import Trace, files_limited_to, python, traced
 
-from tourlog import ConditionError, ConflictError, Connection, connect
+from tourlog import ArgumentError, ConditionError, ConflictError, Connection, connect
 from tourlog.errors import StorageError, UnknownOutcomeError
 
 
@@ -426,3 +426,32 @@ def test_a_transaction_that_sqlite_ended_by_itself_is_never_reported_as_made(con
     with following(conn, spoil), pytest.raises(UnknownOutcomeError):
         conn.append([{"k": "a", "n": 1}], "k")
     assert (numbers(conn), conn.append([{"k": "a", "n": 2}], "k").t) == ([0], 2)
+
+
+@pytest.mark.parametrize("name", [None, "patience.tour"])
+def test_a_thread_waits_for_another_only_so_long(name: str | None, tmp_path: Path) -> None:
+    with connect(name and tmp_path / name, timeout=0.2) as conn:
+        errors: list[StorageError] = []
+
+        def late() -> None:
+            try:
+                conn.append([{"k": "late"}], "k")
+            except StorageError as error:
+                errors.append(error)
+
+        with conn.transaction():
+            conn.append([{"k": "slow"}], "k")
+            thread = threading.Thread(target=late)
+            thread.start()
+            thread.join(30)
+        assert [str(error) for error in errors] == [
+            "expected to write within 0.2 seconds, got another thread that writes all that time"
+        ]
+        assert conn.append([{"k": "next"}], "k").t == 2
+        assert conn.db().q("[:find [?k ...] :where [_ :k ?k]]") == ["next", "slow"]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, True, "1", float("nan"), float("inf")])
+def test_a_timeout_is_a_positive_number_of_seconds(timeout: Any) -> None:
+    with pytest.raises(ArgumentError, match="positive number of seconds for timeout"):
+        connect(timeout=timeout)

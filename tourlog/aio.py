@@ -40,10 +40,14 @@ _CHUNK = 256
 
 
 def connect(
-    path: str | os.PathLike[str] | None = None, *, durability: str = "full", read_only: bool = False
+    path: str | os.PathLike[str] | None = None,
+    *,
+    durability: str = "full",
+    read_only: bool = False,
+    timeout: float = 10.0,
 ) -> AsyncConnection:
     """An open store for the tasks of event loops; see `tourlog.connect`. To be awaited, or used in `async with`."""
-    return AsyncConnection(partial(connect_blocking, path, durability=durability, read_only=read_only))
+    return AsyncConnection(partial(connect_blocking, path, durability=durability, read_only=read_only, timeout=timeout))
 
 
 class AsyncConnection:

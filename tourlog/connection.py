@@ -46,11 +46,16 @@ class Block:
 
 
 def connect(
-    path: str | os.PathLike[str] | None = None, *, durability: str = "full", read_only: bool = False
+    path: str | os.PathLike[str] | None = None,
+    *,
+    durability: str = "full",
+    read_only: bool = False,
+    timeout: float = 10.0,
 ) -> Connection:
     """Open a store: a file (made if missing), or memory when `path` is None.
 
     `durability` "full": an acknowledged commit survives power loss; "normal": it survives a killed process.
+    Who writes waits for other threads and processes that do, for `timeout` seconds at most: StorageError then.
     Raises StorageError for a file that is no store of tourlog, is too new, locked or unreadable.
 
     >>> with connect() as conn:
@@ -67,7 +72,11 @@ def connect(
             f"expected a durability among {', '.join(DURABILITIES)}, got {shown(durability)}",
             argument="durability",
         )
-    return Connection(open_log(name, durability=durability, read_only=read_only))
+    if type(timeout) not in (int, float) or not 0 < timeout < threading.TIMEOUT_MAX:
+        raise ArgumentError(
+            f"expected a positive number of seconds for timeout, got {shown(timeout)}", argument="timeout"
+        )
+    return Connection(open_log(name, durability=durability, read_only=read_only, patience=timeout))
 
 
 def check_connection(conn: object) -> None:

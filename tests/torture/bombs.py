@@ -1,7 +1,7 @@
 """Query bombs: what a stranger's query could try. Each runs on both engines under budgets of time and rows, in a
 process of its own that measures how long it took to stop and how much memory it had.
 
-`python -m tests.torture bombs`, or `python tests/torture/bombs.py [NAME ...]`.
+`python tests/torture/bombs.py [NAME ...]`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fuzzes what takes text and data of strangers: `python -m tests.torture fuzz`, or `python tests/torture/fuzz.py`.
+"""Fuzzes what takes text and data of strangers: `python tests/torture/fuzz.py`.
 
 Atheris guides it by coverage where it is installed (`pip install -e '.[torture]'`); without it the same mutations
 run blind, and the figures say so. Every target runs in a process of its own, whose memory is limited.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import getpid
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from typing import NoReturn
 
 from tourlog.errors import StorageError
@@ -47,7 +47,8 @@ class WriterPlace:
     __slots__ = ("_lock", "_thread", "_waiting")
 
     def __init__(self) -> None:
-        self._lock, self._thread = Lock(), 0
+        # Never taken twice, but a lock that knows whose it is: an interrupt can come right after `acquire`.
+        self._lock, self._thread = RLock(), 0
         self._waiting: set[object] = set()
 
     @property
@@ -61,23 +62,25 @@ class WriterPlace:
         return bool(self._waiting)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Wait for the place and hold it; `StorageError`, and no deadlock, when this thread already does."""
+    def taken(self, patience: float | None = None) -> Iterator[None]:
+        """Wait for the place, at most `patience` seconds, and hold it; `StorageError` when they are over, and, instead
+        of a deadlock, when this thread already holds it."""
         if self.is_mine:
             raise StorageError("expected one writing at a time, got another inside it", path=None)
         waiter = object()
         self._waiting.add(waiter)
         try:
-            # No interrupt comes between a lock taken by `with` and the block, as one could after `acquire`.
-            with self._lock:
-                self._waiting.discard(waiter)
-                self._thread = get_ident()
-                try:
-                    yield
-                finally:
-                    self._thread = 0
+            if not self._lock.acquire(timeout=-1 if patience is None else patience):
+                message = f"expected to write within {patience} seconds, got another thread that writes all that time"
+                raise StorageError(message, path=None, timeout=patience)
+            self._waiting.discard(waiter)
+            self._thread = get_ident()
+            yield
         finally:
             self._waiting.discard(waiter)
+            if self._lock._is_owned():  # type: ignore[attr-defined]  # the method `threading.Condition` asks it by
+                self._thread = 0
+                self._lock.release()
 
 
 def check_commit(log: Log, commit: Commit) -> None:

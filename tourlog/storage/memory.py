@@ -28,7 +28,8 @@ class MemoryLog:
 
     path: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, patience: float = 10.0) -> None:
+        self._patience = patience
         self.salt = os.urandom(16)
         self._lifetime = Lifetime(None)
         self._place = WriterPlace()
@@ -121,7 +122,7 @@ class MemoryLog:
     @contextmanager
     def writing(self, *, alone: bool = False) -> Iterator[None]:  # noqa: ARG002  # no commit takes long enough to share
         self._lifetime.check()
-        with self._place.taken():
+        with self._place.taken(self._patience):
             self._lifetime.check()
             self._pending = None
             yield

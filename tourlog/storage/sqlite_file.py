@@ -135,6 +135,7 @@ class StoreFile:
                     driver_error=self._driver.Error,
                     failure=self._failure,
                     shares=durability == "full",
+                    patience=patience,
                 )
             reader = self._open_reader()
             self._idle.append(reader)

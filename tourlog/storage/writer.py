@@ -56,12 +56,14 @@ class Writer:
         driver_error: type[Exception],
         failure: Callable[[Exception], StorageError],
         shares: bool,
+        patience: float,
     ) -> None:
         self.connection = connection
         self.known: Any = None
         self.learnt: Any = None
         self.place = WriterPlace()
         self._lifetime, self._driver_error, self._failure, self._shares = lifetime, driver_error, failure, shares
+        self._patience = patience
         self._group: Group | None = None
         self._version = -1
         self._wrote = self._failed = False
@@ -75,7 +77,7 @@ class Writer:
     @contextmanager
     def writing(self, *, alone: bool) -> Iterator[None]:
         """One transaction: committed at the end, undone by an exception. `alone` shares no commit."""
-        with self.place.taken():
+        with self.place.taken(self._patience):
             self._lifetime.check()
             group = self._begun(alone)
             try:
