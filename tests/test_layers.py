@@ -157,6 +157,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "projection",
     ),
     (
+        "cli_keeping",
         "demo",
         "extension",
         "integrations.eventsourcing",
@@ -173,6 +174,7 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 HEAVY = {
     "ctypes": {"storage.sqlite_file"},
     "apsw": {
+        "cli_keeping",
         "storage.backup",
         "storage.compaction",
         "storage.sqlite",
@@ -205,7 +207,7 @@ HEAVY = {
     "IPython": {"notebook"},
     "altair": {"pictures"},
     "rich": {"cli", "demo", "tables", "terminal"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_keeping"},
 }
 
 # Modules of this package that are imported when first needed, because of what they import: where they may be.
