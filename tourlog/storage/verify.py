@@ -171,22 +171,24 @@ def _transactions(view: _View, salt: bytes) -> Iterator[Finding]:
     streams = _ByTransaction(view, _STREAMS, "stream", 6, lambda row: view.rows.stream(row).id)
     entities = _ByTransaction(view, _ENTITIES, "entity", 1, lambda row: _entity(view, row))
     for *given, stored in view.select(_TXS):
-        row = tuple(given)
-        t, where = row[0], f"transaction {shown(row[0])}"
-        if t != view.position + 1:
-            yield Finding(where, f"expected transaction {view.position + 1} next")
+        row, view.position = tuple(given), view.position + 1
+        try:
+            t = view.rows.tx(row)[0]
+        except StorageError as error:
+            yield Finding(f"transaction {shown(row[0])}", str(error))
+            digest = stored if type(stored) is bytes else digest
+            continue
+        where = f"transaction {t}"
+        if t != view.position:
+            yield Finding(where, f"expected transaction {view.position} next")
+            view.position = t
         made, changed = streams.of(t), entities.of(t)
         yield from streams.findings()
         yield from entities.findings()
-        if chained(digest, row[:6], [each[-1] for each in made], [each[-1] for each in changed]) != stored:
+        digest = chained(digest, row[:6], [each[-1] for each in made], [each[-1] for each in changed])
+        if digest != stored:
             yield Finding(where, "does not follow from those before it, or its streams or entities are not its own")
-        view.position, digest = t, stored
-        try:
-            view.rows.tx(row)
-        except StorageError as error:
-            yield Finding(where, str(error))
-            batches, amended = _numbers(row[3], batches), _numbers(row[4], amended)
-            continue
+            digest = stored if type(stored) is bytes else digest
         for each in made:
             view.streams += 1
             if each[0] != view.streams:
@@ -267,28 +269,34 @@ def _entity(view: _View, row: Row) -> None:
 
 
 class _ByTransaction:
-    """The rows of a table in the order of the transactions that wrote them; each is checked on the way."""
+    """The rows of a table in the order of the transactions that wrote them, without those that are not as they were
+    written: any column of such a row may hold anything."""
 
     def __init__(self, view: _View, sql: str, table: str, column: int, check: Callable[[Row], Any]) -> None:
-        self.table, self._check = table, check
-        self._groups = groupby(view.select(sql), key=lambda row: row[column])
+        self.table = table
         self._found: list[Finding] = []
+        self._groups = groupby(self._checked(view.select(sql), check), key=lambda row: row[column])
         self._next = next(self._groups, None)
+
+    def _checked(self, rows: Iterator[Row], check: Callable[[Row], Any]) -> Iterator[Row]:
+        for row in rows:
+            try:
+                check(row)
+            except StorageError as error:
+                self._found.append(Finding(f"{self.table} {shown(row[0])}", str(error)))
+            else:
+                yield row
 
     def of(self, t: int) -> list[Row]:
         """The rows of a transaction; those of transactions that are not there are left out as findings."""
         while self._next is not None and self._next[0] < t:
-            self._found.append(Finding(f"transaction {shown(self._next[0])}", f"has rows of {self.table} out of order"))
+            where = f"transaction {self._next[0]}"
+            self._found.append(Finding(where, f"cannot be read, or comes too late for its rows of {self.table}"))
             self._next = next(self._groups, None)
         if self._next is None or self._next[0] != t:
             return []
         rows = list(self._next[1])
         self._next = next(self._groups, None)
-        for row in rows:
-            try:
-                self._check(row)
-            except StorageError as error:
-                self._found.append(Finding(f"{self.table} {shown(row[0])}", str(error)))
         return rows
 
     def rest(self) -> Iterator[tuple[int, int]]:
@@ -301,10 +309,6 @@ class _ByTransaction:
         """What was found since the last call."""
         found, self._found = self._found, []
         return found
-
-
-def _numbers(value: Any, otherwise: int) -> int:
-    return value if type(value) is int else otherwise
 
 
 def _at(place: Any) -> str:
