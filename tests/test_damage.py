@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torture import damage
 
-CASES = 400
+CASES = 300
 
 
 def test_no_damage_goes_unnoticed() -> None:
