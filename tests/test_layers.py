@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "layout",
         "query.deadline",
         "storage.log",
+        "storage.verification",
         "terminal",
     ),
     (
@@ -81,6 +82,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.slices",
         "snapshot",
         "storage.compaction",
+        "storage.verify",
     ),
     (
         "conflicts",
@@ -94,12 +96,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.parse_clauses",
         "query.parse_pull",
         "query.relations",
+        "storage.backup",
         "storage.sqlite",
     ),
     (
         "engines.computing",
         "engines.ordered",
         "engines.typing",
+        "keeping",
         "past",
         "query.check",
         "query.parse_find",
@@ -153,6 +157,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "projection",
     ),
     (
+        "cli_keeping",
         "demo",
         "extension",
         "integrations.eventsourcing",
@@ -168,7 +173,15 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 # Heavy packages: where each may be imported, which may be inside a function there.
 HEAVY = {
     "ctypes": {"storage.sqlite_file"},
-    "apsw": {"storage.compaction", "storage.sqlite", "storage.sqlite_file", "storage.writer"},
+    "apsw": {
+        "cli_keeping",
+        "storage.backup",
+        "storage.compaction",
+        "storage.sqlite",
+        "storage.sqlite_file",
+        "storage.verify",
+        "storage.writer",
+    },
     "lark": {"query.edn"},
     "pyDatalog": {"engines.pydatalog", "engines.pydatalog_program"},
     "eventsourcing": {
@@ -194,13 +207,15 @@ HEAVY = {
     "IPython": {"notebook"},
     "altair": {"pictures"},
     "rich": {"cli", "demo", "tables", "terminal"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_keeping"},
 }
 
 # Modules of this package that are imported when first needed, because of what they import: where they may be.
 LAZY = {
     "notebook": {"extension"},
+    "storage.backup": {"keeping"},
     "storage.sqlite": {"storage"},
+    "storage.verify": {"keeping"},
     "engines.compiled": {"query.run"},
     "engines.pydatalog": {"query.run"},
 }

@@ -70,6 +70,16 @@ READS: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda db: list(db.tx_range()),
         "expected transaction 3, got none",
     ),
+    "what a transaction that is gone was": (
+        "DELETE FROM tx WHERE t = 3",
+        lambda db: db.q("[:find ?at :where [3 :db/tx-instant ?at]]"),
+        "expected transaction 3, got none",
+    ),
+    "the stream of documents": (
+        "DELETE FROM stream WHERE id = 2",
+        lambda db: [each.offsets for each in db.tx_range()],
+        "expected stream 2, got none",
+    ),
     "a stream's values": ("UPDATE stream SET vals = names WHERE id = 1", lambda db: db.streams(), "stream 1"),
     "no stream": ("DELETE FROM stream WHERE id = 1", lambda db: db.streams(), "expected stream 1, got none"),
     "an entity's state": (

@@ -22,6 +22,7 @@ from tourlog.errors import (
 from tourlog.extension import load_ipython_extension, unload_ipython_extension
 from tourlog.facts import Fact
 from tourlog.invariants import Invariant
+from tourlog.keeping import Finding, Verification, backup, verify
 from tourlog.order import append, post_query_transform
 from tourlog.past import EntityVersion, PastTransaction
 from tourlog.query.generate import Rules, gen_datalog, gen_rules, rules
@@ -44,6 +45,7 @@ __all__ = [
     "EntityVersion",
     "Fact",
     "FactDifference",
+    "Finding",
     "Invariant",
     "InvariantError",
     "PastTransaction",
@@ -60,7 +62,9 @@ __all__ = [
     "TransactionError",
     "TxReport",
     "UnknownOutcomeError",
+    "Verification",
     "append",
+    "backup",
     "call",
     "connect",
     "event_store",
@@ -73,4 +77,5 @@ __all__ = [
     "q",
     "rules",
     "unload_ipython_extension",
+    "verify",
 ]

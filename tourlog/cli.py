@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from tourlog import cli_keeping
 from tourlog.answers import answer_table, answer_values
 from tourlog.arguments import find_key, literal, place_rules, read_rules
 from tourlog.connection import connect
@@ -58,6 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_keeping.commands)
 
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="The store's file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]

@@ -33,17 +33,31 @@ def compact(file: StoreFile, rows: Rows) -> int:
     """Join what can be joined; how many batches there are fewer. A store that was compacted stays as it is, and so
     does damage: it raises `StorageError`."""
     file.writer()  # a store that cannot be written is refused even if there is nothing to do
-    fewer, before = 0, -1
+    fewer = 0
+    for runs in _looked_at(file):
+        for part in _parts([run for run in runs if len(run) > 1]):
+            fewer += _join(file, rows, part)
+    return fewer
+
+
+def joinable(file: StoreFile) -> tuple[int, int]:
+    """How many batches of documents there are, and how many fewer `compact` would leave."""
+    sizes = [len(run) for runs in _looked_at(file) for run in runs]
+    return sum(sizes), sum(sizes) - len(sizes)
+
+
+def _looked_at(file: StoreFile) -> Iterator[list[list[Size]]]:
+    """All batches as runs, by the read that found them; none stays open."""
+    before = -1
     while True:
         with file.reading() as connection:
             sizes: list[Size] = _rows(connection, _SIZES, (before,))
         runs = list(_runs(sizes))
         if len(sizes) == _LOOKED_AT and len(runs) > 1:
             runs.pop()  # it may go on
-        for part in _parts([run for run in runs if len(run) > 1]):
-            fewer += _join(file, rows, part)
+        yield runs
         if len(sizes) < _LOOKED_AT:
-            return fewer
+            return
         before = runs[-1][-1][0]
 
 

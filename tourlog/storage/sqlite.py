@@ -126,7 +126,12 @@ class SqliteLog:
         return 0 if row is None else int(row[0])
 
     def transaction(self, t: int) -> Transaction | None:
-        return self._find_transaction(f"{_TX} WHERE t = ?", _bounded(t))
+        sql, bounded = f"{_TX} WHERE t = ?", _bounded(t)
+        found = self._find_transaction(sql, bounded)
+        if found is None and 0 < t <= self.head().t:
+            # Positions are dense. It may have been committed since.
+            found = self._find_transaction(sql, bounded) or self._missing(f"transaction {t}")
+        return found
 
     def transaction_by_id(self, tx_id: str) -> Transaction | None:
         return self._find_transaction(f"{_TX} WHERE tx_id = ?", blob(tx_id))
@@ -156,7 +161,12 @@ class SqliteLog:
         return self._find_stream(f"{_STREAM} WHERE name = ?", blob(name))
 
     def stream_by_id(self, stream: int) -> StreamRecord | None:
-        return self._find_stream(f"{_STREAM} WHERE id = ?", _bounded(stream))
+        sql, bounded = f"{_STREAM} WHERE id = ?", _bounded(stream)
+        found = self._find_stream(sql, bounded)
+        if found is None and 0 < stream < MOST_STREAMS and self._has_reached(stream):
+            # Ids are dense. It may have been committed since.
+            found = self._find_stream(sql, bounded) or self._missing(f"stream {stream}", stream)
+        return found
 
     def streams(self, t: int) -> list[tuple[StreamRecord, int]]:
         with self._file.reading() as connection:
@@ -282,6 +292,13 @@ class SqliteLog:
         with self._file.reading() as connection:
             rows = _rows(connection, sql, (key,))
             return self._rows.stream(rows[0]) if rows else None
+
+    def _has_reached(self, stream: int) -> bool:
+        """Whether there are streams, or documents of streams, with this id or a later one."""
+        with self._file.reading() as connection:
+            sql = "SELECT EXISTS (SELECT 1 FROM batch WHERE place >= ?)"
+            ((is_written,),) = _rows(connection, sql, (place_of(stream, 0),))
+            return bool(is_written) or self._next_stream(connection) > stream
 
     def _known_end(self) -> End | None:
         """Where the log ends, for whoever holds the writer's place; None for anybody else."""
