@@ -175,7 +175,7 @@ def read_query(name: str) -> str:
 def pointer(error: BaseException, text: str) -> list[str]:
     """The line of `text` an error names and a mark under the place; nothing when it names none.
 
-    >>> pointer(QuerySyntaxError("no", line=1, column=3), "[?x :a")
+    >>> pointer(ArgumentError("no", line=1, column=3), "[?x :a")
     ['  [?x :a', '    ^']
     """
     found = _PLACE.findall(str(error))
