@@ -165,8 +165,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "",
-        "cli",
+        "cli_common",
+        "shell",
     ),
+    (
+        "cli_files",
+        "cli_past",
+        "cli_query",
+        "cli_store",
+        "cli_streams",
+    ),
+    ("cli",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
@@ -206,8 +215,8 @@ HEAVY = {
     "pyarrow": {"frames", "query.rows"},
     "IPython": {"notebook"},
     "altair": {"pictures"},
-    "rich": {"cli", "demo", "tables", "terminal"},
-    "typer": {"cli", "cli_keeping"},
+    "rich": {"demo", "tables", "terminal"},
+    "typer": {"cli", "cli_common", "cli_files", "cli_keeping", "cli_past", "cli_query", "cli_store", "cli_streams"},
 }
 
 # Modules of this package that are imported when first needed, because of what they import: where they may be.

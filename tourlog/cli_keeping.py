@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tourlog.cli_common import AsJson, Store
 from tourlog.connection import connect
 from tourlog.keeping import Verification, backup, verify
 from tourlog.storage.compaction import joinable
@@ -20,9 +21,6 @@ from tourlog.tables import cell, print_json_lines, print_table
 from tourlog.terminal import console
 
 commands = typer.Typer(rich_markup_mode=None)
-
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="The store's file.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")]
 
 SAFE_SQLITE = (3, 51, 3)
 """Older ones can lose commits when a write-ahead log is begun anew."""

@@ -80,12 +80,14 @@ def read_documents(source: Source) -> Iterator[Line]:
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line := line.strip():
-                yield number, _document(line, source.name, number)
+                yield number, parse_document(line, source.name, number)
     except (OSError, EOFError, zlib.error) as error:
         raise _error(f"expected readable data, got {error}", source.name, number + 1) from error
 
 
-def _document(line: bytes, name: str, number: int) -> dict[str, Any]:
+def parse_document(line: bytes, name: str, number: int) -> dict[str, Any]:
+    """The document of a line; `DocumentError` with its number, and the `name` of where it is from, when it is no JSON
+    object in UTF-8."""
     try:
         document = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except RecursionError as error:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, time, timedelta
 from typing import IO, Any
 
 import msgspec
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +27,16 @@ from tourlog.html import visible
 from tourlog.values import MISSING, sort_key
 
 _MAX_BITS = 14_000  # Python refuses to write integers of more than 4,300 digits in decimal.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_GAP = 3
+"""Between two columns of a table."""
+
+_NARROWEST = 10
+"""A column that needs as much is not made narrower: rather the last ones are left out."""
+
+_MOST_LINES = 4
+"""About so many lines of a cell are shown on a terminal."""
 
 
 def jsonable(value: Any) -> Any:
@@ -57,13 +69,15 @@ def jsonable(value: Any) -> Any:
             return str(value)
 
 
-def json_line(value: Any) -> str:
-    """`value` as one line of JSON.
+def json_line(value: Any, encode: Callable[[Any], Any] = jsonable) -> str:
+    """`value` as one line of JSON, made of what `encode` makes of it.
 
     >>> json_line((1, 2.5, "é"))
     '[1, 2.5, "é"]'
     """
-    return json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False)
+    line = json.dumps(encode(value), ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair is no UTF-8, but JSON has a way to write it.
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def cell(value: Any) -> str:
@@ -84,29 +98,64 @@ def print_table(
     *,
     title: str | None = None,
 ) -> None:
-    """Print `rows` under `columns` (None: without a header); `MISSING` cells stay empty. On a terminal long
-    cells are folded to fit its width; elsewhere a row is one line.
+    """Print `rows` under `columns` (None: without a header); `MISSING` cells stay empty. On a terminal long cells are
+    folded to fit its width, very long ones cut, and the last columns left out where there is no room for all, which a
+    line says; elsewhere a row is one line, and whole.
     """
     if title is not None:
         console.print(Text(cell(title), style="bold"), soft_wrap=True)
-    console.print(_table(columns, list(rows), fold=console.is_terminal))
-
-
-def _table(columns: Sequence[str] | None, rows: Sequence[Sequence[Any]], *, fold: bool) -> Table:
+    found = list(rows)
+    texts = [["" if value is MISSING else cell(value) for value in row] for row in found]
+    names = [cell(name) for name in columns] if columns is not None else [""] * max(map(len, found), default=0)
+    numeric = [all(_is_number(row[place]) for row in found) for place in range(len(names))]
+    shown = len(names)
+    if console.is_terminal:
+        shown = _fitting(names, texts, console.width)
+        limit = max(_NARROWEST * _MOST_LINES, console.width * _MOST_LINES // max(shown, 1))
+        texts = [[_cut(text, limit) for text in row] for row in texts]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=columns is not None)
-    names = columns if columns is not None else [""] * max(map(len, rows), default=0)
+    for name, is_number in zip(names[:shown], numeric, strict=False):
+        justify: JustifyMethod = "right" if is_number else "left"
+        table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=not console.is_terminal)
+    for row in texts:
+        table.add_row(*map(Text, row[:shown]))
+    console.print(table)
+    if shown < len(names):
+        left_out = ", ".join(names[shown:])
+        console.print(Text(_cut(f"no room for {len(names) - shown} more: {left_out}", console.width), style="dim"))
+
+
+def _fitting(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> int:
+    """How many of the columns have room beside each other, at least one."""
+    used = -_GAP
     for place, name in enumerate(names):
-        justify: JustifyMethod = "right" if all(_is_number(row[place]) for row in rows) else "left"
-        table.add_column(Text(cell(name)), justify=justify, overflow="fold", no_wrap=not fold)
-    for row in rows:
-        table.add_row(*(Text("" if value is MISSING else cell(value)) for value in row))
-    return table
+        widest = max((cell_len(row[place]) for row in rows), default=0)
+        used += _GAP + min(max(widest, cell_len(name)), max(_NARROWEST, min(cell_len(name), 2 * _NARROWEST)))
+        if used > width:
+            return max(place, 1)
+    return len(names)
 
 
-def print_json_lines(values: Iterable[Any], file: IO[str] | None = None) -> None:
+def _cut(text: str, limit: int) -> str:
+    """The text in at most so many cells of a terminal; wide characters take two.
+
+    >>> _cut("abcdef", 4), _cut("日本語日本語", 5)
+    ('abc…', '日本…')
+    """
+    return text if cell_len(text) <= limit else f"{set_cell_size(text, limit - 1).rstrip()}…"
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print one line at once; on a terminal what does not fit its width is cut."""
+    print(_cut(text, console.width) if console.is_terminal else text, file=console.file, flush=True)
+
+
+def print_json_lines(
+    values: Iterable[Any], file: IO[str] | None = None, encode: Callable[[Any], Any] = jsonable
+) -> None:
     """Print every value as a line of JSON."""
     for value in values:
-        print(json_line(value), file=file)
+        print(json_line(value, encode), file=file)
 
 
 def document_table(
