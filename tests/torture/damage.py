@@ -1,5 +1,5 @@
-"""Damages copies of small stores in every region and looks what becomes of it: each case is detected, or the store is
-as it was at some position. `python tests/torture/damage.py SEED SECONDS` prints the counts.
+"""Small stores damaged in every region of their files: bits, garbage, zeros, pages of other times, files cut, missing
+or foreign. Each is detected, by a read or by `verify`, or the store is as it was at some position.
 """
 
 from __future__ import annotations
@@ -286,7 +286,3 @@ def run(seed: int, seconds: float) -> dict[str, int]:
         if monotonic() > until:
             break
     return dict(counts)
-
-
-if __name__ == "__main__":
-    print(run(int(sys.argv[1]), float(sys.argv[2])))
