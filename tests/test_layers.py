@@ -157,7 +157,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "projection",
     ),
     (
-        "cli_keeping",
         "demo",
         "extension",
         "integrations.eventsourcing",
@@ -170,6 +169,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "cli_files",
+        "cli_keeping",
         "cli_past",
         "cli_query",
         "cli_store",
