@@ -201,8 +201,6 @@ class TestAbandoned:
             getattr(iterator, "close", lambda: None)()
         assert len(list(db.iter_documents({"k": 1}))) == 500
 
-    # Python cannot close a generator that another thread is in, and says so when it drops it.
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_one_iterator_of_many_threads_gives_each_document_at_most_once(self, conn: Connection) -> None:
         """A generator shared by threads may refuse; it must not repeat, lose itself or hang."""
         iterator = filled(conn, 2_000).iter_documents({"k": 1})

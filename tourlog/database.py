@@ -140,7 +140,7 @@ class Database:
         >>> [document["n"] for document in conn.db().iter_documents({"topic": "a"}, 1)]
         [1, 2]
         """
-        return chain.from_iterable(self.snapshot.documents(*self._slice(key, start, stop)))
+        return _one_by_one(self.snapshot.documents(*self._slice(key, start, stop)))
 
     def own_documents(self, key: Mapping[str, Any], start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
         """The same documents as they were appended, without `db/id` and `offset`."""
@@ -276,6 +276,12 @@ class TxReport:
         spans = [(str(stream), _span(span), len(span)) for stream, span in self.offsets.items()]
         table = table_html(("stream", "offsets", "documents"), spans, total=len(spans), noun="stream", count=False)
         return titled(f"Transaction {self.t:,}", table if spans else "", _facts_html(facts))
+
+
+def _one_by_one(batches: Iterable[Iterable[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """A generator and no `chain`: threads that share one are refused by Python, where a chain can crash it."""
+    for batch in batches:
+        yield from batch
 
 
 def _span(offsets: range) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -277,6 +277,8 @@ class Columns:
             self._replace(table, f"SELECT t.*, {name}_token FROM {table} t LEFT JOIN {tokens} n ON t.{name} = n.value")
 
     def _replace(self, table: str, select: str) -> None:
+        import duckdb  # heavy; imported when first needed
+
         self._connection.execute("BEGIN TRANSACTION")
         try:
             self._connection.execute(f"CREATE TABLE replacement AS {select}")
@@ -284,7 +286,8 @@ class Columns:
             self._connection.execute(f"ALTER TABLE replacement RENAME TO {table}")
             self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            with suppress(duckdb.TransactionException):  # an interrupted COMMIT has ended it already
+                self._connection.execute("ROLLBACK")
             raise
 
 
