@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_cli import lines, run, succeed
 
 import tourlog
 from tourlog.shell import COMMANDS, Shell, history_file
@@ -179,3 +180,17 @@ def test_on_a_terminal_lines_are_kept_for_the_user_alone(store: Path, tmp_path: 
     file = tmp_path / "tourlog" / "history"
     assert file.read_text(encoding="utf-8") == "[:find (sum ?x) . :where [?e :x ?x]]\n"
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_script_ends_with_its_first_error(store: Path) -> None:
+    assert lines(succeed("shell", store, stdin=f"{XS}\n.quit\nnever read".encode())) == ["1", "2"]
+    assert succeed("shell", store, "--json", stdin=XS.encode()).split() == ["1", "2"]
+    result = run("shell", store, stdin=f"{XS}\n[:find ?e :where]]\n{XS}\n".encode())
+    assert (result.exit_code, lines(result.stdout)) == (1, ["1", "2"])
+    assert "expected an opening bracket before ]" in result.stderr
+
+
+def test_a_query_left_open_at_the_end_is_an_error(store: Path) -> None:
+    result = run("shell", store, stdin=b"[:find ?e\n:where")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "expected" in result.stderr
