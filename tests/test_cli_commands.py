@@ -90,10 +90,9 @@ class TestExamples:
         assert succeed(*words[1:], stdin=stdin).strip() != ""
 
     def test_every_verb_is_among_them(self) -> None:
-        names = (
-            "import streams read append tail q shell rules entity pull history log diff stats compact consumers demo"
-        )
-        expected = {(name,) for name in names.split()} | {("invariants", name) for name in ("list", "add", "drop")}
+        names = "import streams read append tail q shell rules entity pull history log diff stats compact consumers"
+        expected: set[tuple[str, ...]] = {(name,) for name in [*names.split(), "verify", "backup", "doctor", "demo"]}
+        expected |= {("invariants", name) for name in ("list", "add", "drop")}
         assert set(VERBS) == expected
 
 
