@@ -131,6 +131,6 @@ def test_doctor_sees_an_old_sqlite() -> None:
 @pytest.mark.parametrize("verb", ["verify", "backup", "doctor"])
 def test_every_verb_has_an_example_that_runs(verb: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(store.parent)
-    os.rename("store.tour", "events.tour")  # noqa: PTH104
+    os.rename("store.tour", "moves.tour")  # noqa: PTH104
     (example,) = re.findall(r"Example: tourlog (.*)", succeed(verb, "--help"))
     succeed(*example.split())

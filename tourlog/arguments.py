@@ -18,7 +18,6 @@ from tourlog.html import visible
 from tourlog.query.edn import read_value
 from tourlog.query.syntax import Query, RulesInput
 from tourlog.rule_files import read_rule_file
-from tourlog.stream import Stream
 from tourlog.values import identity
 
 _PLACE = re.compile(r"line (\d+), column (\d+)")
@@ -64,23 +63,6 @@ def find_key(db: Database, words: Sequence[str]) -> dict[str, Any]:
     raise ArgumentError(f"expected the key of a stream in the store, got {' '.join(words)}", key=list(words))
 
 
-def select_streams(db: Database, words: Sequence[str]) -> list[Stream]:
-    """The streams that all these words fit: `NAME` a key attribute, `NAME=VALUE` also its value, read as `find_key`
-    does. All of them for no words. Raises ArgumentError when there is none.
-    """
-    wanted = [_candidates(word) if "=" in word else (word, []) for word in words]
-    named = [(name, set(map(identity, values))) for name, values in wanted]
-
-    def fits(stream: Stream) -> bool:
-        own = dict(zip(stream.names, stream.values, strict=True))
-        return all(name in own and (not values or identity(own[name]) in values) for name, values in named)
-
-    found = [stream for _, stream, _ in db.streams() if fits(stream)]
-    if words and not found:
-        raise ArgumentError(f"expected the key of streams in the store, got {' '.join(words)}", key=list(words))
-    return found
-
-
 def key_pattern(db: Database, words: Sequence[str]) -> Mapping[str, Any] | None:
     """A key as `Connection.subscribe` takes it, None standing for any value; for no words None, for every stream. A
     value is one that a stream has under this name, if there is such, else what `literal` makes of it: the stream may
@@ -114,11 +96,16 @@ def _missing_names(db: Database, given: Mapping[str, Any]) -> list[str]:
     return [name for name in larger[0] if name not in given]
 
 
-def find_entity(db: Database, word: str) -> Any:
+def find_entity(db: Database, word: str, *, ever: bool = False) -> Any:
     """The id a word stands for: the text it is, what `literal` makes of it, or a UUID, whichever states something in
-    `db`. Raises ArgumentError when none does."""
-    for value in _readings(word):
+    `db`; if `ever`, also one that did and is retracted, when nothing else fits. Raises ArgumentError when none does.
+    """
+    values = list(_readings(word))
+    for value in values:
         if db.entity(value) is not None:
+            return value
+    for value in values if ever else ():
+        if db.entity_history(value):
             return value
     raise ArgumentError(f"expected the id of an entity in the store, got {word!r}", eid=word)
 

@@ -30,7 +30,8 @@ def import_file(
 
     STORE is made if it does not exist. Each line is a JSON object.
 
-    Example: tourlog import events.jsonl.gz events.tour --key aggregate-id
+    \b
+    Example: tourlog import moves.jsonl moves.tour --key bot
     """
     started = perf_counter()
     with open_source(file) as source, connect(store) as conn:

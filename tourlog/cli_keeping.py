@@ -41,7 +41,8 @@ def verify_store(store: Store, as_json: AsJson = False) -> None:
     Looks at the file, every row's checksum, the chain of transactions, offsets, batches, documents and counters.
     Readers and writers may go on meanwhile.
 
-    Example: tourlog verify events.tour
+    \b
+    Example: tourlog verify moves.tour
     """
     found = verify(store)
     if as_json:
@@ -64,7 +65,8 @@ def backup_store(
 
     Readers and writers may go on meanwhile. TARGET is whole or not there, and nothing is overwritten.
 
-    Example: tourlog backup events.tour events-copy.tour
+    \b
+    Example: tourlog backup moves.tour moves-copy.tour
     """
     found = backup(store, target)
     if as_json:
@@ -82,7 +84,8 @@ def doctor(
 
     The exit code is 1 if anything is unsafe. `tourlog verify` looks for damage.
 
-    Example: tourlog doctor events.tour
+    \b
+    Example: tourlog doctor moves.tour
     """
     import apsw  # heavy
 

@@ -8,11 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tourlog.arguments import find_entity, literal, position
+from tourlog.arguments import find_entity, position
 from tourlog.cli_common import AsJson, AsOf, Store, Table, database, pointing_at, show
-from tourlog.database import Database
 from tourlog.difference import RowDifference
-from tourlog.errors import ArgumentError
 from tourlog.past import PastTransaction
 from tourlog.tables import document_table
 
@@ -30,7 +28,8 @@ Id = Annotated[
 def entity(store: Store, eid: Id, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Print everything an entity of STORE states.
 
-    Example: tourlog entity events.tour offset-metadata
+    \b
+    Example: tourlog entity moves.tour a
     """
     with database(store, as_of) as db:
         document = db.entity(find_entity(db, eid)) or {}
@@ -49,7 +48,8 @@ def pull(
 ) -> None:
     """Print entities of STORE as documents, cut to a pull pattern, with what they refer to.
 
-    Example: tourlog pull people.tour '[:name {:boss [:name]}]' ann
+    \b
+    Example: tourlog pull moves.tour '[:name {:owner [:name]}]' a
     """
     with pointing_at(pattern), database(store, as_of) as db:
         found = [document or {} for document in db.pull_many(pattern, [find_entity(db, eid) for eid in eids])]
@@ -60,10 +60,11 @@ def pull(
 def history(store: Store, eid: Id, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Print the states an entity of STORE went through, oldest first; an empty one where it was retracted.
 
-    Example: tourlog history people.tour ann
+    \b
+    Example: tourlog history moves.tour a
     """
     with database(store, as_of) as db:
-        versions = db.entity_history(_once(db, eid))
+        versions = db.entity_history(find_entity(db, eid, ever=True))
     show(
         as_json,
         ({"t": each.t, "instant": each.instant, "document": each.document} for each in versions),
@@ -80,17 +81,6 @@ def history(store: Store, eid: Id, as_of: AsOf = None, as_json: AsJson = False) 
     )
 
 
-def _once(db: Database, word: str) -> Any:
-    """An entity's id, also of one that is retracted by now."""
-    try:
-        return find_entity(db, word)
-    except ArgumentError:
-        for value in (word, literal(word)):
-            if isinstance(value, str | int) and db.entity_history(value):
-                return value
-        raise
-
-
 @commands.command()
 def log(
     store: Store,
@@ -104,7 +94,8 @@ def log(
 ) -> None:
     """List the transactions of STORE: when, what they appended, what was stated about them.
 
-    Example: tourlog log events.tour --from 1 --to 20
+    \b
+    Example: tourlog log moves.tour --from 1 --to 20
     """
     with database(store) as db:
         end = min(db.t + 1, db.t + 1 if stop is None else stop)
@@ -142,7 +133,8 @@ def diff(
 ) -> None:
     """Print the facts of STORE that came (+) and went (-) between two times, or the rows of a query that did.
 
-    Example: tourlog diff people.tour 1 2
+    \b
+    Example: tourlog diff moves.tour 1 2
     """
     with pointing_at(query or ""), database(store) as db:
         before = db.as_of(position(older))

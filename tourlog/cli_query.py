@@ -72,7 +72,8 @@ def query(
     Each INPUT is read as JSON or EDN, else as the text it is; one that begins with - is given with --in.
     Rows are printed in the order of their values, unless the query has an :order-by.
 
-    Example: tourlog q events.tour '[:find ?e :in $ ?t :where [?e :type ?t]]' file-deleted
+    \b
+    Example: tourlog q moves.tour '[:find ?x :in $ ?bot :where [?e :bot ?bot] [?e :x ?x]]' a
     """
     asking = Asking(engine.value, timeout, max_rows, as_json, explain)
     given = list(words or [])
@@ -104,7 +105,8 @@ def shell(
     Tab completes attributes, rules, functions, variables and commands; the arrow keys go through the history.
     Rules are kept for queries with % in :in. .help lists the commands. Nothing is ever written to STORE.
 
-    Example: echo '[:find (count ?e) . :where [?e :type]]' | tourlog shell events.tour
+    \b
+    Example: echo '[:find (count ?e) . :where [?e :x]]' | tourlog shell moves.tour
     """
     _interact(store, Asking(engine.value, timeout, None, as_json), as_of, rules)
 
@@ -125,6 +127,7 @@ def rules(
 ) -> None:
     """List the rule libraries that come with tourlog, or print one.
 
+    \b
     Example: tourlog rules graph
     """
     if name is None:

@@ -30,7 +30,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The invariant's name.
 def stats(store: Store, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Print what STORE holds: documents, streams, transactions, from when to when, and its size in bytes.
 
-    Example: tourlog stats events.tour
+    \b
+    Example: tourlog stats moves.tour
     """
     with database(store, as_of) as db:
         counts = [count for _, _, count in db.streams()]
@@ -57,7 +58,8 @@ def compact(store: Store, as_json: AsJson = False) -> None:
     Reads get faster and what comes takes less room; positions, offsets and the past stay as they are.
     Readers and writers may go on meanwhile.
 
-    Example: tourlog compact events.tour
+    \b
+    Example: tourlog compact moves.tour
     """
     with opened(store) as conn, waiting("compacting"):
         fewer = conn.compact()
@@ -68,7 +70,8 @@ def compact(store: Store, as_json: AsJson = False) -> None:
 def consumers(store: Store, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """List the consumers of STORE: how far each has come in each stream, and how many documents it is behind.
 
-    Example: tourlog consumers bank.tour
+    \b
+    Example: tourlog consumers moves.tour
     """
     with database(store, as_of) as db:
         names = sorted({fact.v for fact in db.facts(a=NAME) if type(fact.v) is str and fact.v})
@@ -98,7 +101,8 @@ def consumers(store: Store, as_of: AsOf = None, as_json: AsJson = False) -> None
 def list_invariants(store: Store, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """List the invariants of STORE.
 
-    Example: tourlog invariants list people.tour
+    \b
+    Example: tourlog invariants list moves.tour
     """
     with database(store, as_of) as db:
         found = db.invariants()
@@ -122,7 +126,8 @@ def add(
 ) -> None:
     """From now on refuse every transaction after which QUERY has an answer.
 
-    Example: tourlog invariants add people.tour adults '[:find ?e :where [?e :age ?n] [(< ?n 18)]]'
+    \b
+    Example: tourlog invariants add moves.tour near '[:find ?e :where [?e :x ?x] [(< 99 ?x)]]'
     """
     with pointing_at(query), opened(store) as conn:
         report = conn.require(name, query, *map(literal, inputs or []))
@@ -133,7 +138,8 @@ def add(
 def drop(store: Store, name: Name, as_json: AsJson = False) -> None:
     """Require an invariant no more.
 
-    Example: tourlog invariants drop people.tour grown-up
+    \b
+    Example: tourlog invariants drop moves.tour on-the-map
     """
     with opened(store) as conn:
         report = conn.drop_invariant(name)
@@ -154,6 +160,7 @@ def demo(
 ) -> None:
     """Show tourlog at work on the history of a real project: 9,418 file events, 5,531 commits.
 
+    \b
     Example: tourlog demo
     """
     steps = run_demo(store, console(quiet=as_json))

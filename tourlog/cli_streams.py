@@ -35,7 +35,8 @@ Key = Annotated[
 def streams(store: Store, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """List the streams of STORE: name, key, number of documents.
 
-    Example: tourlog streams events.tour
+    \b
+    Example: tourlog streams moves.tour
     """
     with database(store, as_of) as db:
         found = db.streams()
@@ -69,7 +70,8 @@ def read(
     A VALUE is tried as the text it is, then as JSON or EDN: partition=1 finds the stream of the text "1" if
     there is one, else that of the number 1. NAME:=VALUE takes JSON or EDN only.
 
-    Example: tourlog read events.tour aggregate-id=README.md --from 10 --to 20
+    \b
+    Example: tourlog read moves.tour bot=a --from 1 --to 20
     """
     with database(store, as_of) as db:
         stream = find_key(db, key)
@@ -106,6 +108,7 @@ def append(
 
     Each document is a JSON object; standard input has one a line. STORE is made if it does not exist.
 
+    \b
     Example: tourlog append moves.tour --key bot '{"bot": "a", "x": 1}' --meta who=ann
     """
     if documents:
@@ -155,7 +158,8 @@ def tail(
 ) -> None:
     """Print the newest documents of STORE in the order they were committed, and those to come.
 
-    Example: tourlog tail events.tour aggregate-id --from 5 --json
+    \b
+    Example: tourlog tail moves.tour bot=a --from 1 --json
     """
     with connect(store, read_only=True) as conn:
         pattern = key_pattern(conn.db(), key or [])

@@ -173,13 +173,17 @@ class Shell:
         end = end_of_form(text)
         form, rest = (text, "") if end is None else (text[:end], text[end:])
         if re.match(r"\s*\[\s*\[\s*\(", _COMMENT.sub(r"\1", form)):
-            names = dict.fromkeys(rule.name for rule in parse_rules(form))
-            self.rules = [kept for kept in self.rules if not names.keys() & _rule_names(kept.edn)] + [Rules(form)]
-            print(f"kept: {', '.join(names)}")
+            print(f"kept: {', '.join(self._keep(form))}")
             return
         inputs = read_value(f"[{rest}\n]") if rest.strip() else []
         takes_rules = any(isinstance(entry, RulesInput) for entry in parse_query(form).inputs)
         ask(self._db(), form, inputs, self._all_rules() if takes_rules else None, self.asking)
+
+    def _keep(self, edn: str) -> dict[str, None]:
+        """Keep rules, in place of those given together with one of the same name; the names."""
+        names = _rule_names(edn)
+        self.rules = [kept for kept in self.rules if not names.keys() & _rule_names(kept.edn)] + [Rules(edn)]
+        return names
 
     def _db(self) -> Database:
         db = self.conn.db()
@@ -230,8 +234,7 @@ class Shell:
     def _rules(self, name: str | None = None) -> None:
         if name is not None:
             text = read_rule_file(name) if name in rule_file_names() else read_query(name)
-            parse_rules(text)
-            self.rules.append(Rules(text))
+            self._keep(text)
         self._print([(each,) for rules in self.rules for each in _rule_names(rules.edn)], "rule")
 
     def _run(self, name: str = "") -> None:
