@@ -132,7 +132,8 @@ def _average(values: Sequence[Any]) -> Number:
 
 
 def _median(values: Sequence[Any]) -> Number:
-    ordered: list[Number] = _in_order([number(value) for value in values])
+    # Equal numbers of several types by type, so that the order they come in is no matter.
+    ordered: list[Number] = _in_order(sorted(map(number, values), key=lambda value: type(value).__name__))
     middle = len(ordered) // 2
     if len(ordered) % 2:
         return ordered[middle]
