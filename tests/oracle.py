@@ -31,7 +31,8 @@ class Facts:
     documents: dict[Any, dict[str, Any]] = field(default_factory=dict)
 
     def values(self, e: Any, a: str) -> list[Any]:
-        return [fact[2] for fact in self.by_attribute.get(a, ()) if equal(fact[0], e)]
+        found = self.by_attribute.get(a, ()) if isinstance(a, str) else ()
+        return [fact[2] for fact in found if equal(fact[0], e)]
 
     @cached_property
     def by_attribute(self) -> dict[str, list[tuple[Any, ...]]]:

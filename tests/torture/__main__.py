@@ -16,9 +16,23 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from torture.findings import Findings
 
-TOPICS = ("kill", "kill9", "power", "recovery", "faults", "isolation", "model", "clock", "reader", "damage")
-SILENT = "silent"
-"""The figure of `damage` that must be 0: answers that were wrong and said nothing."""
+TOPICS = (
+    "kill",
+    "kill9",
+    "power",
+    "recovery",
+    "faults",
+    "isolation",
+    "model",
+    "clock",
+    "reader",
+    "damage",
+    "fuzz",
+    "bombs",
+)
+MUST_BE_ZERO = ("silent", "findings", "broken", "too_large")
+"""Figures of topics that only count: answers of damaged stores that were wrong and said nothing, inputs that gave an
+undocumented error, query bombs that left a database unusable or took too much memory."""
 
 
 def main() -> int:
@@ -56,8 +70,8 @@ def _findings(result: Any) -> Findings:
     """What a topic found; one that only counts says by a figure of its own what must not be."""
     if isinstance(result, Findings):
         return result
-    silent = result.get(SILENT, 0)
-    return Findings(Counter(result), [f"{silent} silent"] if silent else [])
+    violations = [f"{result[name]} {name}" for name in MUST_BE_ZERO if result.get(name)]
+    return Findings(Counter(result), violations)
 
 
 def _options() -> argparse.Namespace:

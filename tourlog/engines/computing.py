@@ -61,7 +61,8 @@ def _computing(execution: Execution, literal: Filter | Compute) -> Callable[[Val
         snapshot, arguments, builtin = execution.database(source.name), tuple(rest), function
 
         def lookup(e: Any, attribute: str) -> tuple[Any, ...]:
-            return tuple(execution.lookup(snapshot, e, attribute))
+            # What is no string is no attribute, and nothing states it.
+            return tuple(execution.lookup(snapshot, e, attribute)) if type(attribute) is str else ()
 
         def function(*values: Any) -> Any:
             return builtin(lookup, *values)
