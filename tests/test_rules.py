@@ -372,3 +372,11 @@ def test_an_offset_bound_before_a_long_stream_is_read_still_holds() -> None:
         stream = '[?{0} :db/key ["k"]] [?{0} :k "s"] [?{0} :offset ?o{0}] [?{0} :n ?n{0}]'
         where = f"{stream.format('e')} [(< ?ne 2)] [(inc ?oe) ?of] {stream.format('f')}"
         assert set(conn.db().q(f"[:find ?ne ?nf :where {where}]", engine="compiled")) == {(0, 1), (1, 2)}
+
+
+@pytest.mark.parametrize(
+    "use", [tourlog.rules, lambda name: tourlog.connect().db().q("[:find ?e :in $ % :where (all ?e)]", name)]
+)
+def test_a_template_is_no_library_to_use(use: Any) -> None:
+    with pytest.raises(tourlog.ArgumentError, match="the rules of order depend on a key: make them with gen_rules"):
+        use("order")

@@ -187,7 +187,7 @@ def test_a_script_ends_with_its_first_error(store: Path) -> None:
     assert succeed("shell", store, "--json", stdin=XS.encode()).split() == ["1", "2"]
     result = run("shell", store, stdin=f"{XS}\n[:find ?e :where]]\n{XS}\n".encode())
     assert (result.exit_code, lines(result.stdout)) == (1, ["1", "2"])
-    assert "expected an opening bracket before ]" in result.stderr
+    assert "expected an opening bracket before ] at line 1, column 18" in result.stderr
 
 
 def test_a_query_left_open_at_the_end_is_an_error(store: Path) -> None:

@@ -17,7 +17,7 @@ from tourlog.errors import ArgumentError
 from tourlog.html import visible
 from tourlog.query.edn import read_value
 from tourlog.query.syntax import Query, RulesInput
-from tourlog.rule_files import read_rule_file
+from tourlog.rule_files import read_rule_library
 from tourlog.values import identity
 
 _PLACE = re.compile(r"line (\d+), column (\d+)")
@@ -199,7 +199,7 @@ def read_rules(name: str) -> str:
     """The text of the rules in the file `name`, or of the rule library `name`."""
     path = Path(name)
     if not path.is_file():
-        return read_rule_file(name)
+        return read_rule_library(name)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -16,6 +16,7 @@ from tourlog.errors import ArgumentError
 from tourlog.query.generate import Rules
 from tourlog.rule_files import read_rule_file, rule_file_names
 from tourlog.shell import Asking, Shell, ask
+from tourlog.tables import print_json_lines
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -137,7 +138,7 @@ def rules(
         return
     text = read_rule_file(name)
     if as_json:
-        show(True, [{"name": name, "edn": text}], lambda: (None, []))
+        print_json_lines([{"name": name, "edn": text}])
     else:
         typer.echo(text, nl=False)
 

@@ -14,6 +14,7 @@ from tourlog.connection import Connection, connect
 from tourlog.database import TxReport
 from tourlog.errors import ArgumentError
 from tourlog.json_lines import open_source, parse_document, read_documents
+from tourlog.storage.log import Log
 from tourlog.stream import ID_KEY, OFFSET_KEY, document_place
 from tourlog.subscription import NOW, Item, Subscription
 from tourlog.tables import cell, document_table, json_line, print_line
@@ -162,18 +163,19 @@ def tail(
     Example: tourlog tail moves.tour bot=a --from 1 --json
     """
     with connect(store, read_only=True) as conn:
-        pattern = key_pattern(conn.db(), key or [])
+        db = conn.db()
+        pattern, log = key_pattern(db, key or []), db.snapshot.log
         if start is None:
             items, place = _last(conn, pattern, last)
             for item in items:
-                _print_item(conn, item, as_json)
+                _print_item(log, item, as_json)
         else:
             place = start if start == NOW else _place(start)
         with conn.subscribe(pattern, start=place) as documents:
-            _print_all(conn, documents, as_json)
+            _print_all(log, documents, as_json)
             if follow:
                 for item in documents:
-                    _print_item(conn, item, as_json)
+                    _print_item(log, item, as_json)
 
 
 def _place(word: str) -> int:
@@ -199,16 +201,16 @@ def _last(conn: Connection, pattern: Any, count: int) -> tuple[Iterable[Item], A
         span *= 8
 
 
-def _print_all(conn: Connection, documents: Subscription, as_json: bool) -> None:
+def _print_all(log: Log, documents: Subscription, as_json: bool) -> None:
     while found := documents.take(_CHUNK):
         for item in found:
-            _print_item(conn, item, as_json)
+            _print_item(log, item, as_json)
 
 
-def _print_item(conn: Connection, item: Item, as_json: bool) -> None:
+def _print_item(log: Log, item: Item, as_json: bool) -> None:
     place, document = item
     at = document_place(document[ID_KEY])
-    record = conn.db().snapshot.log.stream_by_prefix(at[0]) if at is not None else None
+    record = log.stream_by_prefix(at[0]) if at is not None else None
     assert record is not None, "an ordered document has a stream"
     if as_json:
         shown_place = place if isinstance(place, int) else {"t": place.t, "number": place.number}

@@ -17,7 +17,7 @@ from tourlog.query.program import Compute, Filter, Literal, Scan, Slice, walk
 from tourlog.query.run import prepare
 from tourlog.query.syntax import RulesInput, Source
 from tourlog.questions import answer
-from tourlog.rule_files import read_rule_file
+from tourlog.rule_files import is_library_name, read_rule_library
 from tourlog.snapshot import Snapshot
 from tourlog.stream import INVARIANTS, OFFSET_METADATA, SYSTEM_PREFIX
 from tourlog.values import decode, encode, ordered_bytes, plain
@@ -60,8 +60,8 @@ def _storable(entry: object, given: Any) -> Any:
         raise ArgumentError("an invariant is asked of the newest database alone, got another", argument="inputs")
     if not isinstance(entry, RulesInput):
         return plain(given, "inputs")
-    if isinstance(given, str) and not any(mark in given for mark in "[( \n"):
-        return Rules(read_rule_file(given))
+    if is_library_name(given):
+        return Rules(read_rule_library(given))
     return Rules(given) if isinstance(given, str) else given if isinstance(given, Rules) else plain(given, "inputs")
 
 

@@ -10,6 +10,9 @@ from tourlog.errors import ArgumentError, shown
 
 _SUFFIX = ".edn"
 
+TEMPLATES = frozenset({"order"})
+"""Libraries with places left to fill in."""
+
 
 def rule_file_names() -> list[str]:
     """The names of the libraries there are, sorted."""
@@ -30,6 +33,27 @@ def read_rule_file(name: str) -> str:
         raise ArgumentError(f"expected {expected}, got {shown(name)}", name=name, known=known)
     with open(os.path.join(_folder(), name + _SUFFIX), encoding="utf-8") as file:  # noqa: PTH118, PTH123
         return file.read()
+
+
+def is_library_name(given: object) -> bool:
+    """Whether what is given for rules is meant as the name of a library: text that cannot be rules."""
+    return isinstance(given, str) and bool(given) and not any(mark in given for mark in "[]( \n")
+
+
+def read_rule_library(name: str) -> str:
+    """The text of the library `name`, to be used as it is; an `ArgumentError` for a template, too.
+
+    >>> read_rule_library("order")
+    Traceback (most recent call last):
+        ...
+    tourlog.errors.ArgumentError: the rules of order depend on a key: make them with gen_rules, as gen_rules("topic")
+    """
+    text = read_rule_file(name)
+    if name in TEMPLATES:
+        raise ArgumentError(
+            f'the rules of {name} depend on a key: make them with gen_rules, as gen_rules("topic")', name=name
+        )
+    return text
 
 
 def _folder() -> str:

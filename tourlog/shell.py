@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from tourlog.answers import answer_table, answer_values
-from tourlog.arguments import find_entity, place_rules, pointer, position, read_query
+from tourlog.arguments import find_entity, place_rules, pointer, position, read_query, read_rules
 from tourlog.connection import Connection
 from tourlog.database import Database
 from tourlog.errors import ArgumentError, TourlogError, shown
@@ -24,8 +24,9 @@ from tourlog.notebook import attribute_names, complete
 from tourlog.query.edn import read_value
 from tourlog.query.generate import Rules
 from tourlog.query.parse import parse_query, parse_rules
+from tourlog.query.run import ENGINES
 from tourlog.query.syntax import RulesInput
-from tourlog.rule_files import read_rule_file, rule_file_names
+from tourlog.rule_files import rule_file_names
 from tourlog.tables import cell, document_table, print_json_lines, print_table
 from tourlog.terminal import console, waiting
 
@@ -95,6 +96,18 @@ def end_of_form(text: str) -> int | None:
             if depth <= 0:
                 return found.end()
     return None
+
+
+def _inputs(form: str, rest: str) -> Any:
+    """The values that follow a form; errors have their place in the whole text."""
+    before = re.sub(r"[^\n]", " ", form[:-1])
+    wrapped = f"{before}[{rest}"
+    end = end_of_form(wrapped)
+    if end is not None:  # the bracket put before the values is closed by one of theirs
+        line, column = wrapped.count("\n", 0, end) + 1, end - wrapped.rfind("\n", 0, end) - 1
+        message = f"expected an opening bracket before {wrapped[end - 1]} at line {line}, column {column}"
+        raise ArgumentError(message, line=line, column=column)
+    return read_value(f"{wrapped}\n]")
 
 
 @dataclass
@@ -175,7 +188,7 @@ class Shell:
         if re.match(r"\s*\[\s*\[\s*\(", _COMMENT.sub(r"\1", form)):
             print(f"kept: {', '.join(self._keep(form))}")
             return
-        inputs = read_value(f"[{rest}\n]") if rest.strip() else []
+        inputs = _inputs(form, rest) if rest.strip() else []
         takes_rules = any(isinstance(entry, RulesInput) for entry in parse_query(form).inputs)
         ask(self._db(), form, inputs, self._all_rules() if takes_rules else None, self.asking)
 
@@ -233,8 +246,7 @@ class Shell:
 
     def _rules(self, name: str | None = None) -> None:
         if name is not None:
-            text = read_rule_file(name) if name in rule_file_names() else read_query(name)
-            self._keep(text)
+            self._keep(read_rules(name))
         self._print([(each,) for rules in self.rules for each in _rule_names(rules.edn)], "rule")
 
     def _run(self, name: str = "") -> None:
@@ -252,7 +264,7 @@ class Shell:
         self._set("explain", {"off": False, "on": True}, name)
 
     def _engine(self, name: str | None = None) -> None:
-        self._set("engine", {each: each for each in ("auto", "compiled", "pydatalog")}, name)
+        self._set("engine", {each: each for each in ENGINES}, name)
 
     def _timeout(self, seconds: str | None = None) -> None:
         if seconds is not None:

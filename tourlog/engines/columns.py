@@ -163,9 +163,8 @@ class Columns:
         """Before a change: idle workers let go of what they see, which DuckDB would keep beside the new."""
         self._version += 1
         self._unique = {}
-        for worker in [self._idle.pop() for _ in range(len(self._idle))]:
+        for worker in tuple(self._idle):  # a run takes one inside `ready` only, where we are
             worker.unpin()
-            self.give_back(worker)
 
     # New rows.
 

@@ -195,8 +195,8 @@ class Evaluation:
         return name
 
     def _is_all_there_is(self, relation: Relation) -> bool:
-        """Whether the plan's body is one call of this relation, filtered perhaps: it then is read once, and joins
-        nothing, for which DuckDB would have to know its size."""
+        """Whether the plan's body is one call of this relation, filtered perhaps: one statement reads it, and
+        joins it to nothing, for which DuckDB would have to know its size."""
         first, *others = self._execution.plan.body or (None,)
         is_called = isinstance(first, Call) and first.relation == relation.name
         return is_called and all(isinstance(literal, Filter) for literal in others)

@@ -33,7 +33,7 @@ from tourlog.query.syntax import (
     Variable,
     binding_variables,
 )
-from tourlog.rule_files import read_rule_file
+from tourlog.rule_files import is_library_name, read_rule_library
 from tourlog.snapshot import Snapshot
 from tourlog.values import plain, sort_key
 
@@ -166,8 +166,8 @@ def _looks_like_rules(given: Any) -> bool:
 
 def _rules(given: Any) -> tuple[Rule, ...]:
     """Rules from text, data, a `Rules`, or the name of a rule library."""
-    if isinstance(given, str) and given and not any(mark in given for mark in "[]( \n"):
-        given = read_rule_file(given)
+    if is_library_name(given):
+        given = read_rule_library(given)
     return parse_rules(given)
 
 
