@@ -191,6 +191,7 @@ HEAVY = {
         "storage.verify",
         "storage.writer",
     },
+    "hashlib": {"consumers", "storage.rows", "stream"},
     "lark": {"query.edn"},
     "pyDatalog": {"engines.pydatalog", "engines.pydatalog_program"},
     "eventsourcing": {

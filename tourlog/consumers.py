@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
@@ -154,5 +153,7 @@ def _entity(name: str, stream: Stream, committed: int) -> dict[str, Any]:
 
 def _entity_id(name: str, stream: Stream) -> UUID:
     """The same for the same consumer and stream, in every store."""
+    from hashlib import blake2b  # loads OpenSSL: by who has consumers only
+
     digest = blake2b(ordered_bytes((name, stream.names, stream.values)), digest_size=16, person=b"consumer").digest()
     return UUID(bytes=digest, version=5)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
@@ -112,6 +111,8 @@ def _text(value: Any, write: Callable[[Any], str] = str) -> str:
 
 def stream_prefix(salt: bytes, key: bytes, taken: Callable[[int], bool]) -> int:
     """The 60-bit number the ids of a stream's documents begin with, unlike any that is `taken`."""
+    from hashlib import blake2b  # loads OpenSSL: with the first new stream only
+
     attempt = 0
     while True:
         digest = blake2b(key + attempt.to_bytes(2), key=salt, digest_size=8).digest()
