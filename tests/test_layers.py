@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "engines.worker",
         "entry.pytest_tourlog",
         "errors",
+        "query.place",
         "layout",
         "query.deadline",
         "storage.log",
@@ -125,7 +126,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("engines.bodies",),
     ("engines.compiled",),
-    ("query.run",),
+    (
+        "query.reads",
+        "query.run",
+    ),
     ("questions",),
     (
         "difference",
@@ -222,6 +226,11 @@ HEAVY = {
 
 # Modules of this package that are imported when first needed, because of what they import: where they may be.
 LAZY = {
+    "pull": {"questions"},
+    "query.parse": {"questions"},
+    "query.reads": {"questions"},
+    "query.run": {"questions"},
+    "query.syntax": {"questions"},
     "notebook": {"extension"},
     "storage.backup": {"keeping"},
     "storage.sqlite": {"storage"},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain, islice, permutations
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from tourlog.difference import FactDifference, RowDifference, fact_difference, row_difference
 from tourlog.documents import checked_stream
@@ -20,13 +20,14 @@ from tourlog.facts import Fact
 from tourlog.html import MOST_ROWS, counted, folded, note, table_html, titled
 from tourlog.invariants import Invariant, enforce, invariants_at, watched_at
 from tourlog.past import EntityVersion, PastTransaction, transactions, versions
-from tourlog.pull import pull
-from tourlog.query.parse import parse_pull
-from tourlog.query.run import Explanation, explain_query, run_query
+from tourlog.questions import ask, explain, pull
 from tourlog.snapshot import ANY, EVERYTHING, Snapshot
 from tourlog.stream import ID_KEY, Stream
 from tourlog.transaction import apply
 from tourlog.values import plain
+
+if TYPE_CHECKING:
+    from tourlog.query.run import Explanation
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _MICROSECOND = timedelta(microseconds=1)
@@ -90,21 +91,20 @@ class Database:
 
     def explain(self, query: Any, *inputs: Any, engine: str = "auto") -> Explanation:
         """How a query would run: its syntax tree, its plan in strata, the engine and why. Prints readably."""
-        return explain_query(query, [self.snapshot, *map(unwrapped, inputs)], engine=engine)
+        return explain(query, [self.snapshot, *map(unwrapped, inputs)], engine=engine)
 
     # Documents.
 
     def pull(self, pattern: Any, eid: Any) -> dict[str, Any] | None:
         """The entity as a document cut to a pull pattern such as `[*]` or `["name", {"friends": ["*"]}]`;
         None when nothing of it is there."""
-        return pull(self.snapshot, parse_pull(pattern), _entity_id(eid))
+        return pull(self.snapshot, pattern, [_entity_id(eid)])[0]
 
     def pull_many(self, pattern: Any, eids: Iterable[Any]) -> list[dict[str, Any] | None]:
         """`pull` for each of several entities, in their order."""
         if isinstance(eids, str | bytes | Mapping) or not isinstance(eids, Iterable):
             raise ArgumentError(f"expected a list of entity ids, got {shown(eids)}", argument="eids")
-        parsed = parse_pull(pattern)
-        return [pull(self.snapshot, parsed, _entity_id(eid)) for eid in eids]
+        return pull(self.snapshot, pattern, map(_entity_id, eids))
 
     def entity(self, eid: Any) -> dict[str, Any] | None:
         """Everything an entity states, with its `db/id`; None when it states nothing.
@@ -307,7 +307,7 @@ def q(
 ) -> Any:
     """The answer to a query over `inputs`, which stand for `:in` in order: a `Database` (or a collection of
     tuples) for each source, then values. See `Database.q`."""
-    return run_query(query, list(map(unwrapped, inputs)), engine=engine, timeout=timeout, max_rows=max_rows)
+    return ask(query, list(map(unwrapped, inputs)), engine=engine, timeout=timeout, max_rows=max_rows)
 
 
 def pydatalog_program(db: Database) -> AbstractContextManager[None]:

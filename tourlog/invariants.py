@@ -9,17 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tourlog.draft import Draft
-from tourlog.engines.execution import Execution
 from tourlog.errors import ArgumentError, InvariantError, shown
-from tourlog.facts import roots
 from tourlog.query.generate import Rules
-from tourlog.query.program import Compute, Filter, Literal, Scan, Slice, walk
-from tourlog.query.run import prepare
-from tourlog.query.syntax import RulesInput, Source
-from tourlog.questions import answer
+from tourlog.questions import answer, input_kinds, read_attributes
 from tourlog.rule_files import is_library_name, read_rule_library
 from tourlog.snapshot import Snapshot
-from tourlog.stream import INVARIANTS, OFFSET_METADATA, SYSTEM_PREFIX
+from tourlog.stream import INVARIANTS
 from tourlog.values import decode, encode, ordered_bytes, plain
 
 _ATTRIBUTE = "db/invariant"
@@ -49,16 +44,16 @@ def checked(name: Any, query: Any, inputs: Sequence[Any], snapshot: Snapshot) ->
     if type(name) is not str or not name:
         raise ArgumentError(f"expected a name for the invariant, got {shown(name)}", argument="name")
     given = [list(each) if isinstance(each, Iterator) else each for each in inputs]
-    entries = prepare(query, [snapshot, *given], None, None).plan.query.inputs[1:]
-    values = tuple(_storable(entry, each) for entry, each in zip(entries, given, strict=True))
+    kinds = input_kinds(query, [snapshot, *given])[1:]
+    values = tuple(_storable(kind, each) for kind, each in zip(kinds, given, strict=True))
     return Invariant(name, query.edn if hasattr(query, "edn") else plain(query, "rule"), values)
 
 
-def _storable(entry: object, given: Any) -> Any:
+def _storable(kind: str, given: Any) -> Any:
     """An input as a value: rules as their text, so that a library that changes later does not change them."""
-    if isinstance(entry, Source) and isinstance(given, Snapshot):
+    if kind == "source" and isinstance(given, Snapshot):
         raise ArgumentError("an invariant is asked of the newest database alone, got another", argument="inputs")
-    if not isinstance(entry, RulesInput):
+    if kind != "rules":
         return plain(given, "inputs")
     if is_library_name(given):
         return Rules(read_rule_library(given))
@@ -137,37 +132,7 @@ def _enforce_one(snapshot: Snapshot, invariant: Invariant) -> None:
 
 def watched_at(snapshot: Snapshot) -> tuple[Watched, ...]:
     """The invariants that hold at a position, ready to be enforced."""
-    return tuple(Watched(each, _attributes(snapshot, each)) for each in invariants_at(snapshot))
-
-
-def _attributes(snapshot: Snapshot, invariant: Invariant) -> frozenset[str] | None:
-    """The top-level attributes whose change can change the answer."""
-    execution = prepare(invariant.query, [snapshot, *invariant.inputs], None, None)
-    plan = execution.plan
-    bodies = [clause.body for stratum in plan.strata for relation in stratum.relations for clause in relation.clauses]
-    found: set[str] = set()
-    for literal in (literal for body in (*bodies, plan.body) for literal in walk(body)):
-        own = _read_by(execution, literal)
-        if own is None:
-            return None
-        found |= own
-    return frozenset(found)
-
-
-def _read_by(execution: Execution, literal: Literal) -> set[str] | None:
-    match literal:
-        case Scan(_, e, a):
-            attribute = execution.value(a) if execution.is_known(a) else None
-            is_metadata = execution.is_known(e) and execution.value(e) == OFFSET_METADATA
-            if type(attribute) is not str or attribute.startswith(SYSTEM_PREFIX) or is_metadata:
-                return None
-            return set(roots(attribute))
-        case Slice():
-            return set(literal.names)
-        case Filter() | Compute() if any(isinstance(argument, Source) for argument in literal.arguments):
-            return None
-        case _:
-            return set()
+    return tuple(Watched(each, read_attributes(snapshot, each.query, each.inputs)) for each in invariants_at(snapshot))
 
 
 class Standing:

@@ -31,7 +31,8 @@ from tourlog.query.edn import read
 from tourlog.query.functions import BUILTINS
 from tourlog.query.generate import Rules
 from tourlog.query.parse import parse_query, parse_rules
-from tourlog.query.syntax import Place, Query, Source
+from tourlog.query.place import Place
+from tourlog.query.syntax import Query, Source
 from tourlog.values import decode
 
 MAGIC = "datalog"

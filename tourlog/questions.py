@@ -1,21 +1,63 @@
-"""Questions a program asks of a database it does not hold in its hands: a query, or a tuple of a query and its
-inputs after the database. Their answer is all its rows, however `:find` would have them shown.
+"""Questions to databases: what the rest of tourlog asks queries by. The first one imports what reads, plans and runs
+queries, a third of what `import tourlog` would take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tourlog.errors import ArgumentError
 from tourlog.query.rows import Rows
-from tourlog.query.run import prepare, run_query
 from tourlog.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from tourlog.query.run import Explanation
+
+
+def ask(query: Any, inputs: Sequence[Any], *, engine: str, timeout: float | None, max_rows: int | None) -> Any:
+    """The answer to a query; see `query.run.run_query`."""
+    from tourlog.query.run import run_query
+
+    return run_query(query, inputs, engine=engine, timeout=timeout, max_rows=max_rows)
+
+
+def explain(query: Any, inputs: Sequence[Any], *, engine: str) -> Explanation:
+    """How a query would run on these inputs."""
+    from tourlog.query.run import explain_query
+
+    return explain_query(query, inputs, engine=engine)
+
+
+def pull(snapshot: Snapshot, pattern: Any, eids: Iterable[Any]) -> list[dict[str, Any] | None]:
+    """Entities as documents cut to a pull pattern; None for those of which nothing is there."""
+    from tourlog.pull import pull as pulled
+    from tourlog.query.parse import parse_pull
+
+    parsed = parse_pull(pattern)
+    return [pulled(snapshot, parsed, eid) for eid in eids]
+
+
+def input_kinds(query: Any, inputs: Sequence[Any]) -> list[str]:
+    """What a query's inputs are, in order: "source", "rules", "collection" or "other"; the query's errors, if any."""
+    from tourlog.query.run import prepare
+    from tourlog.query.syntax import BindCollection, RulesInput, Source
+
+    kinds = {Source: "source", RulesInput: "rules", BindCollection: "collection"}
+    return [kinds.get(type(entry), "other") for entry in prepare(query, inputs, None, None).plan.query.inputs]
+
+
+def read_attributes(snapshot: Snapshot, query: Any, inputs: Sequence[Any]) -> frozenset[str] | None:
+    """The top-level attributes whose change can change a query's answer; None for any."""
+    from tourlog.query.reads import attributes_read
+    from tourlog.query.run import prepare
+
+    return attributes_read(prepare(query, [snapshot, *inputs], None, None))
 
 
 def parts(question: Any, argument: str) -> tuple[Any, list[Any]]:
-    """The query and its inputs; `ArgumentError` for an empty tuple."""
+    """A query and its inputs after the database, given as a tuple or as the query alone; `ArgumentError` for ()."""
     if question == ():
         raise ArgumentError("expected a query, or a tuple of a query and its inputs, got ()", argument=argument)
     query, *inputs = question if isinstance(question, tuple) else (question,)
@@ -23,7 +65,10 @@ def parts(question: Any, argument: str) -> tuple[Any, list[Any]]:
 
 
 def answer(snapshot: Snapshot, query: Any, inputs: Sequence[Any]) -> Rows:
-    """The rows of a query over a snapshot: one of a None, too, and those of a collection or a scalar."""
+    """The rows of a query over a snapshot: one of a None, too, and those of a collection or a scalar,
+    however `:find` would have them shown."""
+    from tourlog.query.run import prepare, run_query
+
     sources = [snapshot, *inputs]
     parsed = prepare(query, sources, None, None).plan.query
     rows: Rows = run_query(replace(parsed, keys=None, find=replace(parsed.find, shape="relation")), sources)

@@ -17,9 +17,7 @@ from tourlog.consumers import Consumer, committed_at, stream_of
 from tourlog.database import Database, unwrapped, whole_number
 from tourlog.documents import check_names, checked_stream
 from tourlog.errors import ArgumentError, StorageError, shown
-from tourlog.query.run import prepare
-from tourlog.query.syntax import BindCollection
-from tourlog.questions import answer, parts
+from tourlog.questions import answer, input_kinds, parts
 from tourlog.snapshot import EVERYTHING, Snapshot
 from tourlog.storage.log import Batch, Log, StreamRecord
 from tourlog.stream import ID_KEY, OFFSET_KEY, Stream, document_id
@@ -233,8 +231,7 @@ def _condition(snapshot: Snapshot, where: Any) -> tuple[Any, list[Any]]:
     """A condition's query and its further inputs; an error of the query's unless it takes documents' ids."""
     query, inputs = parts(where, "where")
     inputs = list(map(unwrapped, inputs))
-    entries = prepare(query, [snapshot, [], *inputs], None, None).plan.query.inputs
-    if not isinstance(entries[1], BindCollection):
+    if input_kinds(query, [snapshot, [], *inputs])[1] != "collection":
         raise ArgumentError(
             "expected a query that takes the ids of documents, such as [:find ?e :in $ [?e ...] :where …]",
             argument="where",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from tourlog.query.forms import syntax_error
 from tourlog.query.parse_clauses import variables_of, walk
+from tourlog.query.place import Place
 from tourlog.query.syntax import (
     Aggregate,
     BindCollection,
@@ -21,7 +22,6 @@ from tourlog.query.syntax import (
     Not,
     Or,
     Pattern,
-    Place,
     Predicate,
     Pull,
     Query,

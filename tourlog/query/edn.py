@@ -16,7 +16,7 @@ from uuid import UUID
 
 from tourlog.query.deadline import pulse
 from tourlog.query.forms import Form, syntax_error, value_of
-from tourlog.query.syntax import Place
+from tourlog.query.place import Place
 from tourlog.query.writer import MAX_NESTING, Keyword, Symbol, attribute_form, to_edn
 from tourlog.values import identity
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from tourlog.errors import DocumentError, QuerySyntaxError
-from tourlog.query.syntax import Place
+from tourlog.query.place import Place
 from tourlog.query.writer import Keyword, Symbol, to_edn
 from tourlog.values import plain
 

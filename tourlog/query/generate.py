@@ -15,7 +15,7 @@ from tourlog.html import edn_html
 from tourlog.query.edn import read
 from tourlog.query.forms import syntax_error
 from tourlog.query.writer import Keyword, Symbol, attribute_form, to_edn
-from tourlog.rule_files import read_rule_file, read_rule_library
+from tourlog.rule_files import read_rule_file
 from tourlog.stream import OFFSET_KEY, ORDER_KEY
 
 OFFSET_TYPES: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
@@ -133,9 +133,8 @@ def gen_rules(*keys: str) -> Rules:
 
 
 def rules(name: str) -> Rules:
-    """A rule library of tourlog, by name; ArgumentError naming those there are for any other name, and for `order`,
-    whose rules `gen_rules` makes."""
-    return Rules(read_rule_library(name))
+    """A rule library of tourlog, by name; ArgumentError naming those there are for any other name."""
+    return Rules(read_rule_file(name))
 
 
 def _inside(text: str) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from tourlog.query.place import Place
 from tourlog.query.syntax import (
     Binding,
     BindScalar,
     Blank,
     Constant,
     Find,
-    Place,
     Query,
     Source,
     Variable,

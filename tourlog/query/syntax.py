@@ -8,18 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from tourlog.query.place import Place
 from tourlog.values import identity
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something stood in query text; both count from 1."""
-
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"line {self.line}, column {self.column}"
 
 
 @dataclass(frozen=True, slots=True)
