@@ -60,10 +60,11 @@ class Bodies:
         that is no single SELECT."""
         return self._body(body, Select(), frozenset(wanted), native_only)
 
-    def with_stars(self, body: Body, head: Iterable[object], table: Callable[[str], str]) -> Body:
+    def with_stars(self, body: Body, head: Iterable[object], table: Callable[[str], str | None]) -> Body:
         """A body that runs many times, the patterns on each entity computed once: calls of a `table` of theirs.
 
-        Left as it is where a function may fail, which must see the rows the plan's order gives it.
+        Left as they are where there is no such table, and where a function may fail, which must see the rows the
+        plan's order gives it.
         """
         if any(map(can_fail, body)):
             return body
@@ -75,8 +76,11 @@ class Bodies:
             rest = [literal for literal in body if literal not in star]
             used = {*head, *body_variables(rest)}
             variables = tuple(variable for variable in body_variables(star) if variable in used)
+            rows = table(self.select(tuple(star), variables).over(variables))
+            if rows is None:
+                continue
             name = f"star {len(self.tables)}"
-            self.tables[name] = table(self.select(tuple(star), variables).over(variables))
+            self.tables[name] = rows
             first = next(place for place, literal in enumerate(body) if literal in star)
             before = [literal for literal in body[:first] if literal not in star]
             body = (*before, Call(name, variables), *(literal for literal in body[first:] if literal not in star))

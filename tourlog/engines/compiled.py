@@ -6,9 +6,9 @@ rounds where it is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from tourlog.engines.bodies import Bodies, NotNative
@@ -25,6 +25,8 @@ from tourlog.query.program import Body, Call, Clause, Filter, Parameter, Plan, R
 from tourlog.query.syntax import Aggregate, Variable
 from tourlog.snapshot import Snapshot
 from tourlog.storage.memory import MemoryLog
+
+_ALIAS = re.compile(r"\bx\d+\b")
 
 
 def run(execution: Execution) -> list[tuple[Any, ...]]:
@@ -169,30 +171,25 @@ class Evaluation:
         if not (isinstance(first, Call) and first.delta):
             return False
         name = self.session.name()
-        stars: list[str] = []
+        common = _Common(self.session.name)
         self._bodies.deltas[relation.name] = name
         try:
-            body = self._bodies.with_stars(step.variants[0], step.head, partial(self._common, stars))
+            body = self._bodies.with_stars(step.variants[0], step.head, common.add)
             sql = self._rows(relation, step, body, native_only=True)
         except NotNative:
             return False
         finally:
             del self._bodies.deltas[relation.name]
         # Repeats in the base cost nothing: the recursion's UNION drops them.
-        base = [self._rows(relation, clause, clause.body) for clause in relation.clauses if clause is not step]
+        others = [clause for clause in relation.clauses if clause is not step]
+        base = [self._rows(relation, c, self._bodies.with_stars(c.body, c.head, common.find)) for c in others]
         columns = ", ".join(f"c{place}" for place in range(relation.arity)) or "unit"
         start = " UNION ALL ".join(base) or f"{self._nothing(relation)} WHERE false"
-        tables = ", ".join([*stars, f"{name}({columns}) AS (({start}) UNION {sql})"])
+        tables = ", ".join([*common.definitions, f"{name}({columns}) AS (({start}) UNION {sql})"])
         found = f"WITH RECURSIVE {tables} SELECT * FROM {name}"
         is_all = self._is_all_there_is(relation)
         self._bodies.tables[relation.name] = f"({found})" if is_all else self.session.table(found)
         return True
-
-    def _common(self, stars: list[str], sql: str) -> str:
-        """The name, in a recursive query, of a table computed once and read in every round."""
-        name = self.session.name()
-        stars.append(f"{name} AS MATERIALIZED ({sql})")
-        return name
 
     def _is_all_there_is(self, relation: Relation) -> bool:
         """Whether the plan's body is one call of this relation, filtered perhaps: one statement reads it, and
@@ -259,3 +256,30 @@ class Evaluation:
     ) -> tuple[Any, ...]:
         values = dict(zip(variables, row, strict=False))
         return tuple(values[c] if isinstance(c, Variable) else self._execution.value(c) for c in columns)
+
+
+class _Common:
+    """The tables of a recursive query that are computed once and read in every round."""
+
+    def __init__(self, new_name: Callable[[], str]) -> None:
+        self._new_name = new_name
+        self._names: dict[str, str] = {}
+        self.definitions: list[str] = []
+
+    def add(self, sql: str) -> str:
+        """The name of the table of these rows."""
+        name = self.find(sql)
+        if name is None:
+            name = self._names[_shape(sql)] = self._new_name()
+            self.definitions.append(f"{name} AS MATERIALIZED ({sql})")
+        return name
+
+    def find(self, sql: str) -> str | None:
+        """The name of a table of these rows, if there is one."""
+        return self._names.get(_shape(sql))
+
+
+def _shape(sql: str) -> str:
+    """What of a SELECT from columns is the same whatever its aliases are."""
+    numbers: dict[str, int] = {}
+    return _ALIAS.sub(lambda alias: f"x{numbers.setdefault(alias[0], len(numbers))}", sql)

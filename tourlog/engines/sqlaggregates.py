@@ -58,19 +58,22 @@ def _rows(session: Session, select: Select, variables: Sequence[Variable], made:
     groups = dict.fromkeys(each.groups for each in made if each.groups)
     grouped = f" GROUP BY {', '.join(groups)}" if groups else ""
     expressions = [expression for each in made for expression in each.expressions]
+    if not groups:  # SQL has a row even for no rows then, which the last column tells
+        expressions.append("count(*)")
     if _ignores_repeats(session):
         rows = select.all_over(variables)
     else:
         _look_for_unique_columns(session, select, variables)
         rows = session.distinct(select, variables)
-    sql = f"SELECT {', '.join(expressions)} FROM ({rows}){grouped} HAVING count(*) > 0"
+    sql = f"SELECT {', '.join(expressions)} FROM ({rows}){grouped}"
     ends = list(accumulate(len(each.expressions) for each in made))
     places = [slice(start, end) for start, end in pairwise([0, *ends])]
     check = session.execution.budget.check
     found = []
     for row in session.fetch(sql):
         check()
-        found.append(tuple([each.make(*row[place]) for each, place in zip(made, places, strict=True)]))
+        if groups or row[-1]:
+            found.append(tuple([each.make(*row[place]) for each, place in zip(made, places, strict=True)]))
     return found
 
 
