@@ -145,7 +145,9 @@ def _by_sql(element: Aggregate, column: str, key: str, type_: str, *, exact: boo
         case "sum" if type_ == FLOAT and not exact:
             return _Made(_scaled_sum(column), _sum)
         case "avg" if type_ == FLOAT and not exact:
-            return _Made((*_scaled_sum(column), "count(*)"), _mean)
+            total, is_exact = _scaled_sum(column)
+            # To count those alone that are exact, all of them or the sum is no use, takes half the time of count(*).
+            return _Made((total, is_exact, f"count(*) FILTER ({_is_whole(column)})"), _mean)
         case "min" | "max" if type_ != TOKEN:  # NaN is the last of the numbers for DuckDB, too
             return _Made((f"{element.function}({column})",), _unchanged)
         case _:
@@ -154,9 +156,17 @@ def _by_sql(element: Aggregate, column: str, key: str, type_: str, *, exact: boo
 
 def _scaled_sum(column: str) -> tuple[str, str]:
     """The exact sum of floats that are whole numbers of 2**-72, and whether all are."""
-    scaled = f"({column} * {float(2**_SCALE)!r})"
-    whole = f"coalesce({scaled} = trunc({scaled}) AND abs({scaled}) < {float(2**_LIMIT)!r}, false)"
-    return f"sum(TRY_CAST({scaled} AS HUGEINT))", f"bool_and({whole})"
+    return f"sum(TRY_CAST({_scaled(column)} AS HUGEINT))", f"bool_and({_is_whole(column)})"
+
+
+def _scaled(column: str) -> str:
+    return f"({column} * {float(2**_SCALE)!r})"
+
+
+def _is_whole(column: str) -> str:
+    """Whether a scaled float is a whole number DuckDB adds exactly; of NaN and infinities it is false, too."""
+    scaled = _scaled(column)
+    return f"({scaled} = trunc({scaled}) AND abs({scaled}) < {float(2**_LIMIT)!r})"
 
 
 def _sum(scaled: int, is_exact: bool) -> float:
