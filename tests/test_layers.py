@@ -110,6 +110,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.parse_find",
         "query.plan",
         "storage",
+        "tails",
         "transaction",
     ),
     (

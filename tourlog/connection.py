@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any
 from uuid import UUID
 
 from tourlog.conditions import calls_out, check_conditions, check_expected
-from tourlog.database import Database, TxReport, unwrapped
+from tourlog.database import Database, TxReport, report_between, unwrapped
 from tourlog.documents import check_names, group_documents, listed
-from tourlog.draft import Draft, Savepoint, facts_between
+from tourlog.draft import Draft, Savepoint
 from tourlog.errors import ArgumentError, TransactionError, shown
 from tourlog.fact_index import FactIndex, ForkedIndex
 from tourlog.invariants import Invariant, Standing, Watched, drop, require
@@ -24,8 +25,8 @@ from tourlog.past import PastTransaction, offsets_of
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
 from tourlog.storage.log import Log
-from tourlog.stream import Stream
 from tourlog.subscription import Subscription, subscription
+from tourlog.tails import extension, spans_of, tails_of
 from tourlog.transaction import Call, annotate, apply, check_meta, operations
 from tourlog.values import plain
 from tourlog.watch import Watch
@@ -174,6 +175,11 @@ class Connection:
         given = listed(documents)
         check_names(key)
         later = self._block is not None  # what is written only then must not change meanwhile
+        is_unconditional = expect is None and unless is None and only_if is None
+        if is_unconditional and tx_id is None and meta is None and not later:
+            report = self._extend(given, key)
+            if report is not None:
+                return report
 
         def change(draft: Draft) -> None:
             grouped = group_documents(given, key)
@@ -374,6 +380,22 @@ class Connection:
         self._committed(draft, held)
         return self._report(draft, held is not None)
 
+    def _extend(self, documents: list[Any], names: tuple[str, ...]) -> TxReport | None:
+        """Append documents and do nothing else; None when that is not all there is to do, for `_write` to do it."""
+        tails = tails_of(self._log, documents, names) if self._listeners.is_empty else None
+        if not tails or self._standing.are_any:
+            return None
+        with self._log.writing():
+            head = self._log.head()
+            if not self._listeners.is_empty or self._standing.at(head.t, self._at):
+                return None
+            commit = extension(self._log, head, tails)
+            self._log.append(commit)
+        t = commit.transaction.t
+        self._standing.committed(t, ())
+        self._watch.committed()
+        return TxReport(t, partial(self._at, t - 1), partial(self._at, t), spans_of(commit, tails), t - 1)
+
     def _append(self, draft: Draft, tx_id: str | None, meta: Mapping[str, Any]) -> tuple[Watched, ...] | None:
         """Write the draft to the log; the invariants that hold after it. None when there is nothing to write."""
         if tx_id is None and draft.is_empty():
@@ -408,11 +430,11 @@ class Connection:
         """What a draft did, once committed; nothing at all if there was nothing to write."""
         before = self._at(draft.base.t)
         after = self._at(draft.t) if written else before
-        return _report_between(before, after, draft.offsets(), before.t)
+        return report_between(before, after, draft.offsets(), before.t)
 
     def _report_of(self, t: int) -> TxReport:
         """The report of an earlier transaction."""
-        return _report_between(self._at(t - 1), self._at(t), offsets_of(self._log, t), t - 1)
+        return report_between(self._at(t - 1), self._at(t), offsets_of(self._log, t), t - 1)
 
 
 def _write_inside(draft: Draft, change: Callable[[Draft], None]) -> TxReport:
@@ -427,11 +449,7 @@ def _write_inside(draft: Draft, change: Callable[[Draft], None]) -> TxReport:
 
 
 def _report_inside(draft: Draft, savepoint: Savepoint, before: Snapshot) -> TxReport:
-    return _report_between(before, draft.view(), draft.offsets(savepoint), draft.base.t)
-
-
-def _report_between(before: Snapshot, after: Snapshot, offsets: dict[Stream, range], base_t: int) -> TxReport:
-    return TxReport(Database(before), Database(after), offsets, lambda: facts_between(before, after, base_t))
+    return report_between(before, draft.view(), draft.offsets(savepoint), draft.base.t)
 
 
 def _refuse_id_inside(tx_id: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain, islice, permutations
@@ -232,8 +231,7 @@ went=[Fact(e='ann', a='age', v=41, tx=2, added=False)])
         draft = Draft(self.snapshot)
         apply(draft, tx_data, Database)
         enforce(draft, watched_at(self.snapshot))
-        after = Database(draft.result())
-        return TxReport(self, after, draft.offsets(), lambda: facts_between(self.snapshot, after.snapshot, self.t))
+        return report_between(self.snapshot, draft.result(), draft.offsets(), self.t)
 
     def _position(self, t: int | datetime) -> int:
         if isinstance(t, datetime):
@@ -245,24 +243,44 @@ went=[Fact(e='ann', a='age', v=41, tx=2, added=False)])
         return whole_number("t", t)
 
 
-@dataclass(frozen=True)
 class TxReport:
-    """What a transaction did: the databases before and after, and the offsets appended to each stream."""
+    """What a transaction did: the databases before and after, and the offsets appended to each stream. Made by
+    tourlog only; what it tells is made when it is asked for."""
 
-    db_before: Database
-    db_after: Database
-    offsets: Mapping[Stream, range]
-    _facts: Callable[[], Iterator[Fact]]
-
-    @property
-    def t(self) -> int:
+    def __init__(
+        self,
+        t: int,
+        before: Callable[[], Snapshot],
+        after: Callable[[], Snapshot],
+        spans: Iterable[tuple[Stream, range]],
+        base_t: int,
+    ) -> None:
+        self.t = t
         """The position after the transaction."""
-        return self.db_after.t
+        self._before, self._after, self._spans, self._base_t = before, after, spans, base_t
+
+    @cached_property
+    def db_before(self) -> Database:
+        """The database the transaction was applied to."""
+        return Database(self._before())
+
+    @cached_property
+    def db_after(self) -> Database:
+        """The database after the transaction."""
+        return Database(self._after())
+
+    @cached_property
+    def offsets(self) -> Mapping[Stream, range]:
+        """The offsets appended to each stream."""
+        return dict(self._spans)
 
     @cached_property
     def tx_data(self) -> tuple[Fact, ...]:
         """The facts added and retracted."""
         return tuple(self._facts())
+
+    def _facts(self) -> Iterator[Fact]:
+        return facts_between(self.db_before.snapshot, self.db_after.snapshot, self._base_t)
 
     def __repr__(self) -> str:
         offsets = ", ".join(f"{stream}: {span.start}…{span.stop - 1}" for stream, span in self.offsets.items())
@@ -276,6 +294,11 @@ class TxReport:
         spans = [(str(stream), _span(span), len(span)) for stream, span in self.offsets.items()]
         table = table_html(("stream", "offsets", "documents"), spans, total=len(spans), noun="stream", count=False)
         return titled(f"Transaction {self.t:,}", table if spans else "", _facts_html(facts))
+
+
+def report_between(before: Snapshot, after: Snapshot, offsets: Mapping[Stream, range], base_t: int) -> TxReport:
+    """The report of what came between two snapshots that see the log up to `base_t`, where the transaction began."""
+    return TxReport(after.t, lambda: before, lambda: after, offsets.items(), base_t)
 
 
 def _one_by_one(batches: Iterable[Iterable[dict[str, Any]]]) -> Iterator[dict[str, Any]]:

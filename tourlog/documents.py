@@ -23,11 +23,9 @@ def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, 
     """Checked documents by stream, streams in order of first appearance."""
     check_names(names)
     given = listed(documents)
-    batch = _plain_batch(given)
-    if batch is not None:
-        found = _simple_keys(batch, names)
-        if found is not None:
-            return _grouped_by(found, batch, tuple(names))
+    plain_groups = group_plain_documents(given, tuple(names))
+    if plain_groups is not None:
+        return plain_groups
     groups: dict[Any, tuple[Stream, list[dict[str, Any]]]] = {}
     for stream_key, values, document in keyed_documents(given, names):
         group = groups.get(stream_key)
@@ -35,6 +33,16 @@ def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, 
             group = groups[stream_key] = (Stream(tuple(names), values), [])
         group[1].append(document)
     return list(groups.values())
+
+
+def group_plain_documents(
+    documents: list[Any], names: tuple[str, ...]
+) -> list[tuple[Stream, list[dict[str, Any]]]] | None:
+    """What `group_documents` gives, if it takes no more than a look at the types of it all to see that the documents
+    can be appended; else None."""
+    batch = _plain_batch(documents)
+    columns = None if batch is None else _simple_keys(batch, names)
+    return None if batch is None or columns is None else _grouped_by(columns, batch, names)
 
 
 def _plain_batch(documents: list[Any]) -> list[dict[str, Any]] | None:
@@ -67,7 +75,7 @@ def _grouped_by(
 ) -> list[tuple[Stream, list[dict[str, Any]]]]:
     if not documents:
         return []
-    if all(column.count(column[0]) == len(column) for column in columns):
+    if len(documents) == 1 or all(column.count(column[0]) == len(column) for column in columns):
         return [(simple_stream(names, *(column[0] for column in columns)), documents)]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for values, document in zip(zip(*columns, strict=True), documents, strict=True):

@@ -317,7 +317,7 @@ class Draft:
             for start in range(0, len(changed), BATCH_DOCUMENTS)
             for part in [changed[start : start + BATCH_DOCUMENTS]]
         ]
-        instant = max(time.time_ns() // 1000, self.base.log.head().instant + 1)
+        instant = next_instant(self.base.log.head())
         transaction = Transaction(self.t, instant, tx_id)
         entities = tuple(self._record(e, state) for e, state in changed)
         return Commit(transaction, created, heads, (*batches, *states), entities)
@@ -344,22 +344,29 @@ class Draft:
         return EntityRecord(key, self.t, encode(state), stream.id, place[1])
 
     def _batches(self, tail: Tail, skip: int, amended: Amended) -> Iterator[Batch]:
-        for start in range(skip, len(tail.documents), BATCH_DOCUMENTS):
-            group = tail.documents[start : start + BATCH_DOCUMENTS]
-            if amended:
-                group = [amended.get((tail.record.id, n), document) for n, document in enumerate(group, start)]
-            yield from self._capped(tail.record.id, tail.head + start, group, tail.is_flat and not amended)
+        documents = tail.documents[skip:]
+        if amended:
+            documents = [amended.get((tail.record.id, n), document) for n, document in enumerate(documents, skip)]
+        first = tail.head + skip
+        for count, body in bodies(documents, is_flat=tail.is_flat and not amended):
+            yield Batch(self.t, tail.record.id, first, count, body)
+            first += count
 
-    def _capped(
-        self, stream: int, first: int, documents: Sequence[Mapping[str, Any]], is_flat: bool
-    ) -> Iterator[Batch]:
+
+def next_instant(head: Transaction) -> int:
+    """The instant of the transaction after this one, in µs: now, or later where the clock has gone back."""
+    return max(time.time_ns() // 1000, head.instant + 1)
+
+
+def bodies(documents: Sequence[Mapping[str, Any]], *, is_flat: bool) -> list[tuple[int, bytes]]:
+    """Documents as the bodies of batches, each with how many are in it; `is_flat` if they are `FlatDocuments`."""
+    if len(documents) <= BATCH_DOCUMENTS:
         body = encode_documents(documents, is_flat=is_flat)  # type: ignore[arg-type]  # checked dicts
-        if len(body) > BATCH_BYTES and len(documents) > 1:
-            half = len(documents) // 2
-            yield from self._capped(stream, first, documents[:half], is_flat)
-            yield from self._capped(stream, first + half, documents[half:], is_flat)
-        else:
-            yield Batch(self.t, stream, first, len(documents), body)
+        if len(body) <= BATCH_BYTES or len(documents) <= 1:
+            return [(len(documents), body)] if documents else []
+    size = min(BATCH_DOCUMENTS, (len(documents) + 1) // 2)
+    parts = [documents[start : start + size] for start in range(0, len(documents), size)]
+    return [each for part in parts for each in bodies(part, is_flat=is_flat)]
 
 
 def _overlaid(below: Snapshot, commit: Commit) -> Snapshot:

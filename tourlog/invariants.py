@@ -4,7 +4,7 @@ which held there and every writer, whichever process it is of, finds them with o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,8 @@ class Standing:
 
     def enforce(self, draft: Draft) -> tuple[Watched, ...]:
         """What holds after a transaction; `InvariantError` if it breaks any of it."""
-        held = watched_at(draft.view()) if draft.changes(INVARIANTS) else self._at(draft.base)
+        is_changed = draft.changes(INVARIANTS)
+        held = watched_at(draft.view()) if is_changed else self.at(draft.base.t, lambda _: draft.base)
         enforce(draft, held)
         return held
 
@@ -152,11 +153,18 @@ class Standing:
         """Remember what holds after a transaction that is committed, so that the next one need not look."""
         self._known = (t, held)
 
-    def _at(self, snapshot: Snapshot) -> tuple[Watched, ...]:
-        t, held = self._known
-        if t == snapshot.t:
+    @property
+    def are_any(self) -> bool:
+        """Whether there were any when it was last looked."""
+        return bool(self._known[1])
+
+    def at(self, t: int, snapshot_at: Callable[[int], Snapshot]) -> tuple[Watched, ...]:
+        """What holds at a position."""
+        known, held = self._known
+        if known == t:
             return held
-        record = snapshot.log.entity(_KEY, snapshot.t)
+        snapshot = snapshot_at(t)
+        record = snapshot.log.entity(_KEY, t)
         if record is None:
             return ()
-        return held if record.t <= t < snapshot.t else watched_at(snapshot)
+        return held if record.t <= known < t else watched_at(snapshot)

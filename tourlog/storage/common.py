@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from os import getpid
 from threading import RLock, get_ident
 from typing import NoReturn
 
 from tourlog.errors import StorageError
-from tourlog.storage.log import Commit, Log
+from tourlog.storage.log import Commit, Transaction
+
+_forks = 0
+"""How many forks lie between the first process and this one."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):  # else nothing forks
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class Lifetime:
     """Whether a log may be used: not once it is closed, not in a fork of the process that opened it."""
 
-    __slots__ = ("_owner", "_path", "closed")
+    __slots__ = ("_forks", "_path", "closed")
 
     def __init__(self, path: str | None) -> None:
-        self._owner, self._path, self.closed = getpid(), path, False
+        self._forks, self._path, self.closed = _forks, path, False
 
     @property
     def forked(self) -> bool:
         """Whether this is another process than the one that opened the log."""
-        return getpid() != self._owner
+        return _forks != self._forks
 
     def check(self) -> None:
         """Raise `StorageError` when the log may not be used any more."""
-        if self.closed or getpid() != self._owner:
+        if self.closed or _forks != self._forks:
             self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -65,82 +77,97 @@ class WriterPlace:
     def taken(self, patience: float | None = None) -> Iterator[None]:
         """Wait for the place, at most `patience` seconds, and hold it; `StorageError` when they are over, and, instead
         of a deadlock, when this thread already holds it."""
-        if self.is_mine:
+        self.check_free()
+        try:
+            self.take(patience)
+            yield
+        finally:
+            self.leave()
+
+    def check_free(self) -> None:
+        """Raise `StorageError` when this thread holds the place already."""
+        if self._thread == get_ident():
             raise StorageError("expected one writing at a time, got another inside it", path=None)
+
+    def take(self, patience: float | None) -> None:
+        """Wait for the place and hold it; to be called, after `check_free`, in a `try` that ends with `leave`."""
+        if self._lock.acquire(blocking=False):
+            self._thread = get_ident()
+            return
         waiter = object()
         self._waiting.add(waiter)
         try:
             if not self._lock.acquire(timeout=-1 if patience is None else patience):
                 message = f"expected to write within {patience} seconds, got another thread that writes all that time"
                 raise StorageError(message, path=None, timeout=patience)
-            self._waiting.discard(waiter)
             self._thread = get_ident()
-            yield
         finally:
             self._waiting.discard(waiter)
-            if self._lock._is_owned():  # type: ignore[attr-defined]  # the method `threading.Condition` asks it by
-                self._thread = 0
-                self._lock.release()
+
+    def leave(self) -> None:
+        """Give the place up, if this thread got it."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # the method `threading.Condition` asks it by
+            self._thread = 0
+            self._lock.release()
 
 
-def check_commit(log: Log, commit: Commit) -> None:
+def check_commit(
+    commit: Commit, path: str | None, *, head: Transaction, next_stream: int, next_offset: Callable[[int], int]
+) -> None:
     """Raise `StorageError` unless the commit continues the log exactly where it ends. A mismatch is a fault
     of the caller or the work of another program: whoever holds the writer's place knows where the log ends.
     """
-    head, transaction = log.head(), commit.transaction
+    transaction = commit.transaction
     t = transaction.t
     if t != head.t + 1:
-        _refuse(log, "transaction", head.t + 1, t)
+        _refuse(path, "transaction", head.t + 1, t)
     if transaction.instant <= head.instant:
-        _refuse(log, "an instant after the newest", f"more than {head.instant}", transaction.instant)
-    if transaction.tx_id is not None and log.transaction_by_id(transaction.tx_id) is not None:
-        _refuse(log, "transaction id", "a new one", transaction.tx_id)
-    next_stream = log.next_stream()
+        _refuse(path, "an instant after the newest", f"more than {head.instant}", transaction.instant)
     for stream, record in enumerate(commit.streams, next_stream):
         if record.id != stream:
-            _refuse(log, "stream id", stream, record.id)
+            _refuse(path, "stream id", stream, record.id)
         if record.t != t:
-            _refuse(log, "transaction of a stream", t, record.t)
+            _refuse(path, "transaction of a stream", t, record.t)
     ends: dict[int, int] = {}
     for stream, offset in commit.heads:
-        ends[stream] = log.next_offset(stream, head.t) if stream < next_stream else 0
+        ends[stream] = next_offset(stream) if stream < next_stream else 0
         if offset != ends[stream]:
-            _refuse(log, f"next offset of stream {stream}", ends[stream], offset)
-    _check_batches(log, commit, ends, next_stream + len(commit.streams))
-    if commit.entities:
-        _check_entities(log, commit)
-
-
-def _check_batches(log: Log, commit: Commit, ends: dict[int, int], next_stream: int) -> None:
-    t = commit.transaction.t
+            _refuse(path, f"next offset of stream {stream}", ends[stream], offset)
     states = 0
     for batch in commit.batches:
         stream = batch.stream
         if batch.t != t:
-            _refuse(log, "transaction of a batch", t, batch.t)
+            _refuse(path, "transaction of a batch", t, batch.t)
         if stream == 0:
             if batch.first != states:
-                _refuse(log, "number of a state", states, batch.first)
+                _refuse(path, "number of a state", states, batch.first)
             states += batch.count
             continue
-        if not 0 < stream < next_stream or batch.count < 1:
-            _refuse(log, "batch", "documents of a stream", f"{batch.count} of stream {stream}")
+        if not 0 < stream < next_stream + len(commit.streams) or batch.count < 1:
+            _refuse(path, "batch", "documents of a stream", f"{batch.count} of stream {stream}")
         if stream not in ends:
-            ends[stream] = log.next_offset(stream, t - 1)
+            ends[stream] = next_offset(stream)
         if batch.first != ends[stream]:
-            _refuse(log, f"first offset in stream {stream}", ends[stream], batch.first)
+            _refuse(path, f"first offset in stream {stream}", ends[stream], batch.first)
         ends[stream] += batch.count
+    if commit.entities:
+        _check_entities(path, commit)
 
 
-def _check_entities(log: Log, commit: Commit) -> None:
+def refuse_known_id(path: str | None, tx_id: str) -> NoReturn:
+    """Raise `StorageError` about a transaction whose id is in the log."""
+    _refuse(path, "transaction id", "a new one", tx_id)
+
+
+def _check_entities(path: str | None, commit: Commit) -> None:
     for entity in commit.entities:
         if entity.t != commit.transaction.t:
-            _refuse(log, "transaction of an entity", commit.transaction.t, entity.t)
+            _refuse(path, "transaction of an entity", commit.transaction.t, entity.t)
     distinct = len({entity.key for entity in commit.entities})
     if distinct != len(commit.entities):
-        _refuse(log, "entities once each, namely", distinct, len(commit.entities))
+        _refuse(path, "entities once each, namely", distinct, len(commit.entities))
 
 
-def _refuse(log: Log, what: str, expected: object, actual: object) -> NoReturn:
-    message = f"expected {what} {expected}, got {actual}, in a commit to {log.path or 'memory'}"
-    raise StorageError(message, path=log.path, expected=expected, actual=actual)
+def _refuse(path: str | None, what: str, expected: object, actual: object) -> NoReturn:
+    message = f"expected {what} {expected}, got {actual}, in a commit to {path or 'memory'}"
+    raise StorageError(message, path=path, expected=expected, actual=actual)

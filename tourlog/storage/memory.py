@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from tourlog.errors import StorageError
-from tourlog.storage.common import Lifetime, WriterPlace, check_commit
+from tourlog.storage.common import Lifetime, WriterPlace, check_commit, refuse_known_id
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
 
 _BY_T = attrgetter("t")
@@ -83,8 +83,14 @@ class MemoryLog:
 
     def next_offset(self, stream: int, t: int) -> int:
         batches = self._by_stream.get(stream, [])
-        end = bisect_right(batches, self._bound(t), key=_BY_T)
+        bound = self._bound(t)
+        end = len(batches) if batches and batches[-1].t <= bound else bisect_right(batches, bound, key=_BY_T)
         return batches[end - 1].first + batches[end - 1].count if end else 0
+
+    def _end_of(self, stream: int) -> int:
+        """The next offset of a stream for whoever holds the writer's place."""
+        batches = self._by_stream.get(stream)
+        return batches[-1].first + batches[-1].count if batches else 0
 
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
         t = self._bound(t)
@@ -122,19 +128,28 @@ class MemoryLog:
     @contextmanager
     def writing(self, *, alone: bool = False) -> Iterator[None]:  # noqa: ARG002  # no commit takes long enough to share
         self._lifetime.check()
-        with self._place.taken(self._patience):
+        place = self._place
+        place.check_free()
+        try:
+            place.take(self._patience)
             self._lifetime.check()
             self._pending = None
             yield
             self._lifetime.check()
             self._publish_pending()
+        finally:
+            place.leave()
 
     def append(self, commit: Commit) -> None:
         self._lifetime.check()
         if not self._place.is_mine or self._pending is not None:
             raise StorageError("expected one append inside writing(), got another", path=None)
-        check_commit(self, commit)
-        self._check_unique(commit)
+        head, tx_id = self._head, commit.transaction.tx_id
+        if tx_id is not None and tx_id in self._by_tx_id:
+            refuse_known_id(None, tx_id)
+        check_commit(commit, None, head=head, next_stream=len(self._streams) + 1, next_offset=self._end_of)
+        if commit.streams:
+            self._check_unique(commit)
         self._pending = commit
 
     def compact(self) -> int:

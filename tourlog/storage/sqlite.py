@@ -9,12 +9,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
 from tourlog.errors import StorageError
 from tourlog.storage.batches import Pieces, cut, end_as_of, transaction_at
-from tourlog.storage.common import check_commit
+from tourlog.storage.common import check_commit, refuse_known_id
 from tourlog.storage.compaction import compact
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
 from tourlog.storage.rows import (
@@ -195,10 +196,15 @@ class SqliteLog:
         if end is None or t < end.head.t:
             with self._file.reading() as connection:
                 return self._next_offset(connection, stream, t)
-        if stream not in end.offsets:
+        return self._end_of(end, stream)
+
+    def _end_of(self, end: End, stream: int) -> int:
+        """The next offset of a stream for whoever holds the writer's place."""
+        found = end.offsets.get(stream)
+        if found is None:
             with self._file.reading() as connection:
-                end.offsets[stream] = self._next_offset(connection, stream, t)
-        return end.offsets[stream]
+                found = end.offsets[stream] = self._next_offset(connection, stream, end.head.t)
+        return found
 
     def read(self, stream: int, start: int, stop: int, t: int) -> Iterator[Batch]:
         base, position, stop = place_of(stream, 0), max(start, 0), min(stop, MOST_DOCUMENTS)
@@ -246,9 +252,14 @@ class SqliteLog:
         writer = self._file.check_writing()
         if writer.learnt is not None:
             raise StorageError("expected one append inside writing(), got another", path=self.path)
-        check_commit(self, commit)
         end = self._known_end()
         assert end is not None, "the writer knows where the log ends"
+        tx_id = commit.transaction.tx_id
+        if tx_id is not None and self.transaction_by_id(tx_id) is not None:
+            refuse_known_id(self.path, tx_id)
+        check_commit(
+            commit, self.path, head=end.head, next_stream=end.next_stream, next_offset=partial(self._end_of, end)
+        )
         self._check_room(commit, end)
         statements, digest = self._rows.commit(commit, end.batches, end.amended, end.digest)
         writer.write(statements)

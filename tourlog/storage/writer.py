@@ -5,7 +5,7 @@ Knows how transactions begin and end, not what they write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from time import monotonic
@@ -24,7 +24,7 @@ _MOST_SECONDS = 0.05
 _NUDGE_SECONDS = 0.05
 """Who waits for a commit looks so often whether the thread that was to do it is still there."""
 
-Statement = tuple[str, Iterable[tuple[Any, ...]]]
+Statement = tuple[str, Sequence[tuple[Any, ...]]]
 
 
 class Group:
@@ -77,7 +77,10 @@ class Writer:
     @contextmanager
     def writing(self, *, alone: bool) -> Iterator[None]:
         """One transaction: committed at the end, undone by an exception. `alone` shares no commit."""
-        with self.place.taken(self._patience):
+        place = self.place
+        place.check_free()
+        try:
+            place.take(self._patience)
             self._lifetime.check()
             group = self._begun(alone)
             try:
@@ -89,6 +92,8 @@ class Writer:
                 raise
             finally:
                 self._commit_unless_others_do(group, alone)
+        finally:
+            place.leave()
         self._wait_for(group)
 
     def write(self, statements: Iterable[Statement]) -> None:
@@ -102,7 +107,10 @@ class Writer:
                 self.connection.execute("SAVEPOINT member")
             self._wrote = True
             for sql, rows in statements:
-                self.connection.executemany(sql, rows)
+                if len(rows) == 1:
+                    self.connection.execute(sql, rows[0])
+                else:
+                    self.connection.executemany(sql, rows)
         except BaseException as error:
             self._failed = True
             self._undo(error)
