@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "errors",
         "query.place",
         "layout",
+        "lists",
         "query.deadline",
         "storage.log",
         "storage.verification",

@@ -87,7 +87,7 @@ def test_what_is_stated_about_a_transaction_is_found_from_its_facts(conn: Connec
     conn.transact([{"db/id": "x", "k": "c"}], meta={"who": "bob", "cause": {"id": 7, "chain": [1, 2]}})
     db = conn.db()
     assert db.q(WHO) == {("a", "ann"), ("c", "bob")}
-    assert db.q(WHO, engine="pydatalog") == db.q(WHO, engine="compiled")
+    assert db.q(WHO, engine="pydatalog") == set(db.q(WHO, engine="compiled"))
     assert db.q("[:find ?n . :where [?tx :cause.id ?n] [?tx :who _]]") == 7
     assert db.as_of(2).q(WHO) == {("a", "ann")}
     assert db.entity(1) == {"db/id": 1, "who": "ann", "why": "import"}

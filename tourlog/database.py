@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import chain, islice, permutations
+from itertools import islice, permutations
 from typing import TYPE_CHECKING, Any, overload
 
 from tourlog.difference import FactDifference, RowDifference, fact_difference, row_difference
@@ -18,6 +18,7 @@ from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
 from tourlog.html import MOST_ROWS, counted, folded, note, table_html, titled
 from tourlog.invariants import Invariant, enforce, invariants_at, watched_at
+from tourlog.lists import all_of
 from tourlog.past import EntityVersion, PastTransaction, transactions, versions
 from tourlog.questions import ask, explain, pull
 from tourlog.snapshot import ANY, EVERYTHING, Snapshot
@@ -125,7 +126,7 @@ class Database:
 
         `key` is such as `{"topic": "foo", "partition": 1}`. A stream that does not exist has none.
         """
-        return list(chain.from_iterable(self.snapshot.documents(*self._slice(key, start, stop))))
+        return all_of(self.snapshot.documents(*self._slice(key, start, stop)))
 
     def iter_documents(
         self, key: Mapping[str, Any], start: int = 0, stop: int | None = None
@@ -143,7 +144,7 @@ class Database:
 
     def own_documents(self, key: Mapping[str, Any], start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
         """The same documents as they were appended, without `db/id` and `offset`."""
-        return list(chain.from_iterable(self.snapshot.own_documents(*self._slice(key, start, stop))))
+        return all_of(self.snapshot.own_documents(*self._slice(key, start, stop)))
 
     def _slice(self, key: Any, start: Any, stop: Any) -> tuple[Stream, int, int]:
         if self.snapshot.history:

@@ -29,7 +29,6 @@ from tourlog.values import decode, decode_documents, decode_slice, identity, ord
 
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
-
 _MOST_AMENDED = 10_000
 """Of so many documents at a time it is asked which were changed."""
 
@@ -61,7 +60,8 @@ class Part(NamedTuple):
     batch: Batch
     prefix: int
     first: int
-    documents: list[dict[str, Any] | None]
+    documents: list[Any]
+    is_amended: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +111,8 @@ class Snapshot:
     def own_documents(self, stream: Stream, start: int, stop: int) -> Iterator[list[dict[str, Any]]]:
         """The same documents as they were given, without id and offset."""
         for part in self._parts(self.find_stream(stream), start, stop):
-            yield [document for document in part.documents if document is not None]
+            documents = part.documents
+            yield [each for each in documents if each is not None] if part.is_amended else documents
 
     def _parts(self, record: StreamRecord | None, start: int, stop: int) -> Iterator[Part]:
         """The documents of each batch that holds any of these, in order; the batch begins where they do if it is of
@@ -125,18 +126,17 @@ class Snapshot:
         known = EVERYTHING if self.history else start
         for batch in gathered(self.log.read(record.id, start, stop, self.t)):
             first, end = max(start, batch.first), min(stop, batch.first + batch.count)
-            documents: list[dict[str, Any] | None]
             if end - first == batch.count:
-                documents = [*decode_documents(batch.body)]
+                documents = decode_documents(batch.body)
             else:
-                documents = [*decode_slice(batch.body, first - batch.first, end - batch.first)]
+                documents = decode_slice(batch.body, first - batch.first, end - batch.first)
             if end > known:
                 known = max(end, min(first + _MOST_AMENDED, stop))
                 amended = self.log.amended(record.id, first, known, self.t)
             changed = [offset for offset in amended if first <= offset < end] if amended else []
             for offset in changed:
-                documents[offset - first] = _amended(amended[offset])
-            yield Part(batch, record.prefix, first, documents)
+                documents[offset - first] = _amended(amended[offset])  # type: ignore[assignment]  # None is retracted
+            yield Part(batch, record.prefix, first, documents, bool(changed))
 
     def offset_metadata(self) -> dict[str, Any]:
         """The next offset of every stream under the stream's name, as one document."""

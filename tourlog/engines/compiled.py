@@ -181,8 +181,7 @@ class Evaluation:
         finally:
             del self._bodies.deltas[relation.name]
         # Repeats in the base cost nothing: the recursion's UNION drops them.
-        others = [clause for clause in relation.clauses if clause is not step]
-        base = [self._rows(relation, c, self._bodies.with_stars(c.body, c.head, common.find)) for c in others]
+        base = [self._base(relation, clause, common) for clause in relation.clauses if clause is not step]
         columns = ", ".join(f"c{place}" for place in range(relation.arity)) or "unit"
         start = " UNION ALL ".join(base) or f"{self._nothing(relation)} WHERE false"
         tables = ", ".join([*common.definitions, f"{name}({columns}) AS (({start}) UNION {sql})"])
@@ -190,6 +189,17 @@ class Evaluation:
         is_all = self._is_all_there_is(relation)
         self._bodies.tables[relation.name] = f"({found})" if is_all else self.session.table(found)
         return True
+
+    def _base(self, relation: Relation, clause: Clause, common: _Common) -> str:
+        """The rows a recursion starts with, from the tables its step has, if a single SELECT can: they are no tables
+        but in that statement."""
+        body = self._bodies.with_stars(clause.body, clause.head, common.find)
+        if body is not clause.body:
+            try:
+                return self._rows(relation, clause, body, native_only=True)
+            except NotNative:
+                pass
+        return self._rows(relation, clause, clause.body)
 
     def _is_all_there_is(self, relation: Relation) -> bool:
         """Whether the plan's body is one call of this relation, filtered perhaps: one statement reads it, and

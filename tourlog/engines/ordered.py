@@ -4,18 +4,21 @@ plans; a plan that is nothing else needs no engine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 from tourlog.engines.execution import Execution, find_rows
+from tourlog.lists import all_of
 from tourlog.query.program import Parameter, Plan, Slice
-from tourlog.query.syntax import Constant
+from tourlog.query.syntax import Constant, Pull, PullPattern
 from tourlog.snapshot import EVERYTHING, Snapshot
 from tourlog.stream import Stream, document_place
 from tourlog.values import equal
 
 NUMBERS = (int, float, Decimal)
+
+_WHOLE = PullPattern(True, ())
 
 
 def is_ordered(plan: Plan) -> bool:
@@ -28,15 +31,48 @@ def is_ordered(plan: Plan) -> bool:
     return all(isinstance(term, Constant | Parameter) for term in (*literal.values, *(t for _, t in literal.bounds)))
 
 
+def is_of_documents(plan: Plan) -> bool:
+    """Whether the rows of such a plan are the documents of the slice, whole and in their order."""
+    query, (literal,) = plan.query, plan.body
+    assert isinstance(literal, Slice), "chosen for a slice"
+    if query.with_ or query.order_by or query.offset or query.limit is not None or len(query.find.elements) != 1:
+        return False
+    (element,) = query.find.elements
+    is_plain = query.find.shape in ("relation", "collection") and not isinstance(literal.offset, Constant | Parameter)
+    if not is_plain or not isinstance(element, Pull) or element.source.name != literal.source:
+        return False
+    return element.pattern == _WHOLE and element.variable == literal.e
+
+
+def documents(execution: Execution) -> list[tuple[Any, ...]]:
+    """The rows of such a plan, their pulls done."""
+    snapshot, stream, start, stop = _slice(execution)
+
+    def parts() -> Iterator[list[tuple[Any, ...]]]:
+        count = 0
+        for part in snapshot.documents(stream, start, stop):
+            execution.budget.check()
+            count += len(part)
+            execution.budget.count(count)
+            yield [(document,) for document in part]
+
+    return all_of(parts())
+
+
+def _slice(execution: Execution) -> tuple[Snapshot, Stream, int, int]:
+    (literal,) = execution.plan.body
+    assert isinstance(literal, Slice), "chosen for a slice"
+    start, stop = offset_range([(operator, execution.value(term)) for operator, term in literal.bounds])
+    stream = Stream(literal.names, tuple(map(execution.value, literal.values)))
+    return execution.database(literal.source), stream, start, stop
+
+
 def run(execution: Execution) -> list[tuple[Any, ...]]:
     """The rows of the `:find` of such a plan (pulls still entities), in the order of the stream."""
     plan = execution.plan
     (literal,) = plan.body
     assert isinstance(literal, Slice), "chosen for a slice"
-    snapshot = execution.database(literal.source)
-    bounds = [(operator, execution.value(term)) for operator, term in literal.bounds]
-    start, stop = offset_range(bounds)
-    stream = Stream(literal.names, tuple(map(execution.value, literal.values)))
+    snapshot, stream, start, stop = _slice(execution)
     fixed = execution.value(literal.offset) if execution.is_known(literal.offset) else None
     rows = []
     for ordered in snapshot.ordered(stream, start, stop):
