@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tourlog.conflicts import conflict
 from tourlog.database import unwrapped
 from tourlog.documents import checked_stream
 from tourlog.draft import Draft
 from tourlog.errors import ArgumentError, ConditionError, shown
+from tourlog.presence import Presence
 from tourlog.query.rows import Rows
-from tourlog.questions import answer, parts
+from tourlog.questions import answer, parts, wanted_by
 from tourlog.snapshot import Snapshot
 from tourlog.stream import Stream
+
+if TYPE_CHECKING:
+    from tourlog.query.stated import Wanted
 
 
 def check_conditions(draft: Draft, unless: Any, only_if: Any) -> None:
@@ -27,6 +31,23 @@ def check_conditions(draft: Draft, unless: Any, only_if: Any) -> None:
         rows = _rows(draft.view(), only_if)
         if not rows:
             raise ConditionError("`only_if` has no answer, so nothing is appended", condition=only_if, rows=rows)
+
+
+Conditions: TypeAlias = "tuple[tuple[Wanted, bool], ...]"
+"""Values one entity may not, or must, state."""
+
+
+def simple_conditions(unless: Any, only_if: Any) -> Conditions | None:
+    """Conditions that ask no more than whether an entity states certain values; None if one asks more."""
+    given = [(condition, is_met) for condition, is_met in ((unless, False), (only_if, True)) if condition is not None]
+    simple = [(wanted_by(condition), is_met) for condition, is_met in given]
+    found = tuple([(wanted, is_met) for wanted, is_met in simple if wanted is not None])
+    return found if len(found) == len(given) else None
+
+
+def hold(conditions: Conditions, presence: Presence, snapshot: Snapshot) -> bool:
+    """Whether the conditions are known to hold; for whoever holds the writer's place."""
+    return all(presence.any_states(snapshot, wanted) is is_met for wanted, is_met in conditions)
 
 
 def calls_out(condition: Any) -> bool:

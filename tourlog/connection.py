@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from tourlog.conditions import calls_out, check_conditions, check_expected
+from tourlog.conditions import calls_out, check_conditions, check_expected, hold, simple_conditions
 from tourlog.database import Database, TxReport, report_between, unwrapped
 from tourlog.documents import check_names, group_documents, listed
 from tourlog.draft import Draft, Savepoint
@@ -22,6 +22,7 @@ from tourlog.fact_index import FactIndex, ForkedIndex
 from tourlog.invariants import Invariant, Standing, Watched, drop, require
 from tourlog.listeners import Listeners
 from tourlog.past import PastTransaction, offsets_of
+from tourlog.presence import Presence
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
 from tourlog.storage.log import Log
@@ -100,6 +101,7 @@ class Connection:
         self._log = log
         self._index = FactIndex(log)
         self._standing = Standing()
+        self._presence = Presence(log)
         self._watch = Watch(log)
         self._listeners = Listeners()
         # Of the context and not of the thread: the tasks of an event loop must not get into each other's blocks.
@@ -175,9 +177,8 @@ class Connection:
         given = listed(documents)
         check_names(key)
         later = self._block is not None  # what is written only then must not change meanwhile
-        is_unconditional = expect is None and unless is None and only_if is None
-        if is_unconditional and tx_id is None and meta is None and not later:
-            report = self._extend(given, key)
+        if expect is None and tx_id is None and meta is None and not later:
+            report = self._extend(given, key, unless, only_if)
             if report is not None:
                 return report
 
@@ -380,21 +381,32 @@ class Connection:
         self._committed(draft, held)
         return self._report(draft, held is not None)
 
-    def _extend(self, documents: list[Any], names: tuple[str, ...]) -> TxReport | None:
-        """Append documents and do nothing else; None when that is not all there is to do, for `_write` to do it."""
-        tails = tails_of(self._log, documents, names) if self._listeners.is_empty else None
-        if not tails or self._standing.are_any:
+    def _extend(self, documents: list[Any], names: tuple[str, ...], unless: Any, only_if: Any) -> TxReport | None:
+        """Append documents under the simplest of conditions and do nothing else; None when that is not all there is
+        to do, or a condition may not hold: for `_write` to do it, or to say why not."""
+        if self._is_heard() or self._standing.are_any:
+            return None
+        conditions = simple_conditions(unless, only_if)
+        tails = None if conditions is None else tails_of(self._log, documents, names)
+        if tails is None:
             return None
         with self._log.writing():
             head = self._log.head()
-            if not self._listeners.is_empty or self._standing.at(head.t, self._at):
+            if self._is_heard() or self._standing.at(head.t, self._at):
+                return None
+            if conditions and not hold(conditions, self._presence, self._at(head.t)):
                 return None
             commit = extension(self._log, head, tails)
             self._log.append(commit)
         t = commit.transaction.t
         self._standing.committed(t, ())
         self._watch.committed()
+        if conditions:
+            self._presence.committed(commit)
         return TxReport(t, partial(self._at, t - 1), partial(self._at, t), spans_of(commit, tails), t - 1)
+
+    def _is_heard(self) -> bool:
+        return not self._listeners.is_empty
 
     def _append(self, draft: Draft, tx_id: str | None, meta: Mapping[str, Any]) -> tuple[Watched, ...] | None:
         """Write the draft to the log; the invariants that hold after it. None when there is nothing to write."""

@@ -6,14 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tourlog.errors import ArgumentError
+from tourlog.errors import ArgumentError, QueryError
 from tourlog.query.rows import Rows
 from tourlog.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from tourlog.query.run import Explanation
+    from tourlog.query.stated import Statement, Wanted
+
+_REMEMBERED_LENGTH = 1_000
 
 
 def ask(query: Any, inputs: Sequence[Any], *, engine: str, timeout: float | None, max_rows: int | None) -> Any:
@@ -54,6 +58,25 @@ def read_attributes(snapshot: Snapshot, query: Any, inputs: Sequence[Any]) -> fr
     from tourlog.query.run import prepare
 
     return attributes_read(prepare(query, [snapshot, *inputs], None, None))
+
+
+def wanted_by(question: Any) -> Wanted | None:
+    """What one entity must state for a condition, a query or a tuple of one and its inputs, to have an answer; None
+    for one that asks anything else, or is no text that can be read."""
+    query, *inputs = question if isinstance(question, tuple) and question else (question,)
+    statement = _statement(query) if type(query) is str and len(query) < _REMEMBERED_LENGTH else None
+    return None if statement is None else statement.wanted(inputs)
+
+
+@lru_cache(maxsize=256)
+def _statement(text: str) -> Statement | None:
+    from tourlog.query.parse import parse_query
+    from tourlog.query.stated import statement_of
+
+    try:
+        return statement_of(parse_query(text))
+    except QueryError:
+        return None  # who asks the query says what is wrong with it
 
 
 def parts(question: Any, argument: str) -> tuple[Any, list[Any]]:

@@ -114,6 +114,16 @@ class Snapshot:
             documents = part.documents
             yield [each for each in documents if each is not None] if part.is_amended else documents
 
+    def document_at(self, stream: int, offset: int) -> dict[str, Any] | None:
+        """One document of the stream with this id, as it was given or left; None where there is none, or no more."""
+        amended = self.log.amended(stream, offset, offset + 1, self.t)
+        if amended:
+            return _amended(amended[offset])
+        for batch in self.log.read(stream, offset, offset + 1, self.t):
+            (document,) = decode_slice(batch.body, offset - batch.first, offset - batch.first + 1)
+            return document
+        return None
+
     def _parts(self, record: StreamRecord | None, start: int, stop: int) -> Iterator[Part]:
         """The documents of each batch that holds any of these, in order; the batch begins where they do if it is of
         several transactions."""

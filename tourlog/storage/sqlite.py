@@ -238,7 +238,8 @@ class SqliteLog:
             return self._rows.entity(rows[0]) if rows else None
 
     def amended(self, stream: int, start: int, stop: int, t: int) -> dict[int, EntityRecord]:
-        if t <= self._unamended:
+        end = self._known_end()
+        if t <= self._unamended or (end is not None and not end.amended):
             self._file.lifetime.check()
             return {}
         with self._file.reading() as connection:

@@ -1,0 +1,144 @@
+"""Where values are stated, so that a condition such as "nobody has this name" is judged without running a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from tourlog.facts import elements
+from tourlog.snapshot import Snapshot, state_values
+from tourlog.storage.log import Batch, Commit, Log
+from tourlog.values import MISSING, columns_decoder, decode, identity
+
+if TYPE_CHECKING:
+    from tourlog.query.stated import Wanted
+
+_FEW = 50
+"""So many entities are looked at, the newest first, for one that states all that is wanted."""
+
+_OFFSET_BITS = 40
+_MOST_REMEMBERED = 1_000
+
+
+class _Attribute:
+    """Who ever stated each value, by the value's hash: documents by their place as a number, other entities by their
+    id in a tuple. Whether they state it still, and whether it is the very value, the log must tell."""
+
+    __slots__ = ("places", "t")
+
+    def __init__(self) -> None:
+        self.t = 0
+        """Complete up to this position."""
+        self.places: dict[int, Any] = {}
+
+    def add(self, content: Any, place: int | tuple[Any]) -> None:
+        for value in elements(content):
+            key = hash(identity(value))
+            held = self.places.setdefault(key, place)
+            if type(held) is list:
+                held.append(place)
+            elif held is not place:
+                self.places[key] = [held, place]
+
+
+class Presence:
+    """The values of some attributes of one log: of those that were asked for. About 110 bytes a value."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._lock = Lock()
+        self._attributes: dict[str, _Attribute] = {}
+        self._documents: dict[tuple[int, int], dict[str, Any] | None] = {}
+        """Some documents as they were appended, by stream and offset."""
+
+    def any_states(self, snapshot: Snapshot, wanted: Wanted) -> bool | None:
+        """Whether any entity states these values; None when to know that takes more than a look. For whoever holds
+        the writer's place, about the head: it may follow transactions whose commit is still to come."""
+        settled = self._log.settled()
+        with self._lock:
+            self._load([name for name, _ in wanted], settled)
+            known = _rarest(self._attributes, wanted)
+        if settled < snapshot.t:
+            newer = {name: _Attribute() for name, _ in wanted}
+            _grow(newer, self._log.tail(settled, snapshot.t))
+            known = [*known, *_rarest(newer, wanted)]
+        for place in islice(reversed(known), _FEW):
+            if self._states(snapshot, place, wanted, settled):
+                return True
+        return False if len(known) <= _FEW else None
+
+    def committed(self, commit: Commit) -> None:
+        """Take up what was just committed, if all before it is there: else it will be read off the log."""
+        with self._lock:
+            t = commit.transaction.t
+            attributes = {name: each for name, each in self._attributes.items() if each.t == t - 1}
+            self._extend(attributes, commit.batches, t)
+
+    def _load(self, names: Sequence[str], t: int) -> None:
+        """Have these attributes complete up to a committed position."""
+        behind: dict[int, dict[str, _Attribute]] = {}
+        for name in names:
+            attribute = self._attributes.setdefault(name, _Attribute())
+            if attribute.t < t:
+                behind.setdefault(attribute.t, {})[name] = attribute
+        for after, attributes in behind.items():
+            self._extend(attributes, self._log.tail(after, t), t)
+
+    def _extend(self, attributes: dict[str, _Attribute], batches: Iterable[Batch], t: int) -> None:
+        """Grow these attributes to a position; those left half grown are forgotten."""
+        try:
+            _grow(attributes, batches)
+        except BaseException:
+            for name in attributes:
+                self._attributes.pop(name, None)
+            raise
+        for attribute in attributes.values():
+            attribute.t = t
+
+    def _states(self, snapshot: Snapshot, place: int | tuple[Any], wanted: Wanted, settled: int) -> bool:
+        if isinstance(place, tuple):
+            state = snapshot.state(*place)
+        else:
+            state = self._document(snapshot, place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1), settled)
+        if not state:
+            return False
+        return all(identity(value) in map(identity, state_values(state, name)) for name, value in wanted)
+
+    def _document(self, snapshot: Snapshot, stream: int, offset: int, settled: int) -> dict[str, Any] | None:
+        """A document as it is now; remembered where nothing can undo that it was appended."""
+        is_amended = self._log.amended(stream, offset, offset + 1, snapshot.t)
+        if is_amended or settled < snapshot.t:
+            return snapshot.document_at(stream, offset)
+        document = self._documents.get((stream, offset))
+        if document is None:
+            if len(self._documents) >= _MOST_REMEMBERED:
+                self._documents.clear()
+            document = self._documents[stream, offset] = snapshot.document_at(stream, offset)
+        return document
+
+
+def _rarest(attributes: dict[str, _Attribute], wanted: Wanted) -> list[int | tuple[Any]]:
+    """Who ever stated the one of the values that was stated the fewest times, oldest first: whoever states them all
+    now is among them, as every state is there as a whole."""
+    found = [attributes[name].places.get(hash(identity(value)), []) for name, value in wanted]
+    return min((places if type(places) is list else [places] for places in found), key=len)
+
+
+def _grow(attributes: dict[str, _Attribute], batches: Iterable[Batch]) -> None:
+    if not attributes:
+        return
+    decoder = columns_decoder(attributes)
+    for batch in batches:
+        if not batch.stream:
+            for e, state in decode(batch.body):
+                for name, attribute in attributes.items():
+                    if state and name in state:
+                        attribute.add(state[name], (e,))
+            continue
+        base = batch.stream << _OFFSET_BITS
+        for place, row in enumerate(decoder(batch.body), base + batch.first):
+            for attribute, content in zip(attributes.values(), row, strict=True):
+                if content is not MISSING:
+                    attribute.add(content, place)
