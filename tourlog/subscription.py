@@ -32,7 +32,8 @@ _CACHED_STREAMS = 4096
 
 
 class Position(NamedTuple):
-    """A document's place in the order of commits: its transaction, and its number among that one's documents."""
+    """A document's place in the order of commits: its transaction `t`, and its `number` among that one's documents,
+    counted from 0."""
 
     t: int
     number: int
@@ -117,7 +118,8 @@ class Subscription:
 
     def take(self, limit: int, timeout: float | None = 0) -> list[Item]:
         """Up to `limit` documents with their places; waits up to `timeout` seconds (None: as long as it takes) until
-        there is one, but not for more. Empty when there is none by then, or when all is closed."""
+        there is one, but not for more. Empty when there is none by then, or when all is closed. ArgumentError for a
+        limit that is no whole number."""
         most = whole_number("limit", limit)
         deadline = None if timeout is None else monotonic() + timeout
         while True:
@@ -128,7 +130,8 @@ class Subscription:
             self.wait(rest)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there may be something to read, or all is closed; False when that took too long."""
+        """Wait until there may be something to read, or all is closed; False when that took more than `timeout`
+        seconds."""
         self._woken.clear()
         self._watch.register(self._woken.set)
         try:
@@ -143,7 +146,7 @@ class Subscription:
         self._watch.register(wake)
 
     def withdraw(self, wake: Callable[[], None]) -> None:
-        """Call it no more."""
+        """Call `wake`, which `call_when_grown` was given, no more."""
         self._watch.withdraw(wake)
 
     def _is_behind(self) -> bool:
