@@ -1,5 +1,5 @@
 """What is public in tourlog, and what is missing in its docstrings: parameters, units, errors. Used by
-`tests/test_docs.py`, which also keeps the errors that each public name is seen to raise.
+`test_docstrings.py`.
 """
 
 from __future__ import annotations

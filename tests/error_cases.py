@@ -1,6 +1,6 @@
 """The errors that each public name is documented to raise, each with a call that raises it.
 
-`tests/test_docs.py` runs them all, and holds them against the docstrings: what is named is raised here, what is raised
+`test_docstrings.py` runs them all, and holds them against the docstrings: what is named is raised here, what is raised
 here is named.
 """
 

@@ -6,42 +6,37 @@ exist.
 from __future__ import annotations
 
 import ast
+import builtins
 import doctest
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import pytest
 import typer
 from docstrings import (
-    LIKE,
     MODULES,
     PACKAGE,
     Name,
-    codes,
-    is_error,
-    members,
-    named_errors,
+    names_of,
     public,
-    raised_errors,
-    resolved,
-    undocumented,
-    unnamed_errors,
 )
-from error_cases import CASES, DCB, ES, Call, Setting
+from typer.testing import CliRunner
 
 import tourlog
 from tourlog.cli import app
 from tourlog.query.functions import BUILTINS
+from tourlog.query.parse_clauses import _SPECIAL_FORMS
+from tourlog.query.parse_pull import _OPTIONS
+from tourlog.query.parse_sections import _SECTIONS
 
 README = Path(__file__).parent.parent / "README.md"
 GUIDE = README.parent / "notebooks" / "guide"
@@ -103,147 +98,47 @@ def test_every_block_of_the_readme_is_run_or_a_command() -> None:
     assert len(examples) == sum(line.startswith(">>> ") for text in sessions for line in text.splitlines())
 
 
-# Docstrings.
+# The query language.
 
 
-def test_what_is_public_is_what_the_guide_imports() -> None:
-    """Every module of tourlog that the guide or the README imports from is one whose names are looked at."""
-    imported = set(re.findall(r"from tourlog\.([\w.]+) import", TEXT))
-    imported |= {name for names in re.findall(r"from tourlog import ([\w, ]+)", TEXT) for name in names.split(", ")}
-    modules = {name for name in imported if (PACKAGE / name.replace(".", "/")).with_suffix(".py").exists()}
-    assert len(modules) > 4
-    assert modules - MODULES.keys() == set()
+def unexplained(words: Iterable[str], text: str) -> set[str]:
+    """The words that a text does not have in backquotes."""
+    named = {word for span in spans(text) for word in re.split(r"[\s()\[\],]+", span)}
+    return set(words) - named
 
 
-def test_every_public_name_explains_itself() -> None:
-    """A docstring of its own, that explains each parameter and says the unit of durations and sizes."""
-    names = public()
-    assert len(names) > 150
-    assert [line for name in names.values() for line in undocumented(name, names)] == []
+def test_every_part_of_the_query_language_is_explained_in_the_guide() -> None:
+    """Sections, clauses, options of pull, and the rules of libraries; `test_guide.py` sees to the functions."""
+    assert unexplained((f":{section}" for section in _SECTIONS), TEXT) == set()
+    assert unexplained(_SPECIAL_FORMS, TEXT) == set()
+    assert unexplained((f":{option}" for option in _OPTIONS), TEXT) == set()
+    libraries = [json.loads(line) for line in CliRunner().invoke(app, ["rules", "--json"]).stdout.splitlines()]
+    assert len(libraries) > 3
+    assert unexplained((each["name"] for each in libraries), TEXT) == set()
+    assert unexplained((rule for each in libraries for rule in each["rules"]), TEXT) == set()
+    assert unexplained([":find", "not", ":as", "graph"], "```\n`:find`\n```\n`(not …)`, `:as`") == {":find", "graph"}
 
 
-def test_what_a_docstring_refers_to_exists() -> None:
-    names = public()
-    words = [(name, word) for name in names.values() for word in LIKE.findall(name.doc)]
-    assert len(words) > 10
-    assert [f"{name.name}: {word}" for name, word in words if resolved(word, name, names) is None] == []
+BY_IPYTHON = {"load_ipython_extension", "unload_ipython_extension"}
+"""What `%load_ext tourlog` and `%unload_ext tourlog` call."""
 
 
-EXCUSED = {
-    ("Connection.require", "TransactionError"): "it takes no meta",
-    ("Connection.drop_invariant", "TransactionError"): "it takes no meta",
-    ("Consumer.lag", "DocumentError"): "a consumer's name is a string",
-    ("Consumer.done", "TransactionError"): "the function it gives to `call` is its own",
-    ("Consumer.rewind", "TransactionError"): "the function it gives to `call` is its own",
-    ("projection.Projection.id", "DocumentError"): "a projection's name is a string",
-    ("pytest_plugin.Scenario.then", "ArgumentError"): "it has the store and the number of attempts that `handle` wants",
-    (f"{ES}.TourlogRecorder.db", "DataError"): "it stores nothing",
-    (f"{ES}.TourlogApplicationRecorder.select_notifications", "DataError"): "it stores nothing",
-    (f"{ES}.TourlogApplicationRecorder.max_notification_id", "DataError"): "it stores nothing",
-    (f"{DCB}.TourlogDCBRecorder.read", "DataError"): "it stores nothing",
-}
-"""Errors that the text of a function leads to and that it cannot raise, each with the reason."""
+def test_every_fixture_and_every_name_to_import_is_in_the_guide_the_readme_or_a_notebook() -> None:
+    """Classes that only the functions of tourlog return need not be."""
+    given = [each.name.rpartition(".")[2] for each in public().values() if each.name.startswith("pytest_tourlog.")]
+    own = {*tourlog.__all__, *given} - BY_IPYTHON
+    for module, wanted in MODULES.items():
+        if not module.startswith(("integrations.", "pytest_plugin")):
+            found = names_of(import_module(f"tourlog.{module}"), "", wanted)
+            own |= {each.name for each in found if "." not in each.name and not _is_returned(each)}
+    assert len(own) > 60
+    shown = "\n".join([TEXT, *(path.read_text(encoding="utf-8") for path in GUIDE.parent.glob("*.ipynb"))])
+    assert {name for name in own if not re.search(rf"(?<![\w-]){name}(?![\w-])", shown)} == set()
 
 
-def test_every_error_a_function_raises_is_in_its_docstring() -> None:
-    """As far as its text tells: its own `raise`, those of its module's functions it calls, and of checks it imports."""
-    names = public()
-    found = {(name.name, error) for name in names.values() if name.function for error in unnamed_errors(name, names)}
-    assert found == set(EXCUSED)
-
-
-def test_every_error_in_a_docstring_is_seen_to_be_raised() -> None:
-    """Each has a call in `error_cases.py`, and each of those is about an error that the docstring names."""
-    named = {(name.name, error) for name in public().values() for error in named_errors(name) if not is_error(name)}
-    assert {(name, error.__name__) for name, error, _ in CASES} == named
-
-
-@pytest.mark.parametrize(("name", "error", "call"), CASES, ids=[f"{name} {error.__name__}" for name, error, _ in CASES])
-def test_an_error_in_a_docstring_is_raised(name: str, error: type[BaseException], call: Call, tmp_path: Path) -> None:
-    """Exactly this error, by a call that goes through the function it is documented of."""
-    setting, ran = Setting(tmp_path), set()
-    with pytest.raises(error) as caught:
-        sys.setprofile(lambda frame, event, _: ran.add(frame.f_code) if event == "call" else None)
-        try:
-            call(setting)
-        finally:
-            sys.setprofile(None)
-    assert type(caught.value) is error
-    assert codes(public()[name]) & ran
-
-
-# The checks of docstrings can fail.
-
-
-def example(doc: str | None, *, signature: str = "a, b", body: str = "pass") -> Name:
-    namespace: dict[str, Any] = {"__name__": "tourlog.example"}
-    exec(f"def work({signature}):\n    {body}", namespace)
-    namespace["work"].__doc__ = doc
-    return Name("work", namespace["work"])
-
-
-@pytest.mark.parametrize(
-    ("name", "problems"),
-    [
-        (example(None), ["work has no docstring"]),
-        (example(""), ["work has no docstring"]),
-        (example("Adds a and b."), ["work does not explain `a`", "work does not explain `b`"]),
-        (example("Adds `a` and `bc`."), ["work does not explain `b`"]),
-        (example("Adds `a`.\n\n>>> work(1, b=2)  # `b`"), ["work does not explain `b`"]),
-        (example("Adds `a` and `b`."), []),
-        (example("Adds `(a, b)`."), []),
-        (example("As `other`, of `b`."), []),
-        (example("As `nothing`, of `b`."), ["work does not explain `a`"]),
-        (example("`timeout`: how long.", signature="timeout"), ["work does not say the unit of `timeout` (seconds)"]),
-        (example("`a`: how long.", signature="a: float"), ["work does not say the unit of `a` (seconds|pixels)"]),
-        (example("`max_bytes`: most.", signature="max_bytes"), ["work does not say the unit of `max_bytes` (bytes)"]),
-        (example("`timeout` is in seconds.", signature="timeout"), []),
-    ],
-)
-def test_what_a_docstring_lacks_is_found(name: Name, problems: list[str]) -> None:
-    names = {"work": name, "other": Name("other", example("Of `a`.").thing)}
-    assert undocumented(name, names) == problems
-
-
-class Undocumented(NamedTuple):
-    """A class of `one`."""
-
-    one: int
-    two: int
-
-    def method(self, three: int) -> None: ...
-
-
-@dataclass
-class Plain:
-    four: int
-    _five: int = 0
-
-
-class Made:
-    """Made by `connect`; has `six`."""
-
-    def __init__(self, seven: int) -> None:
-        self.six = self.eight = seven
-
-
-def test_what_a_class_lacks_is_found() -> None:
-    names = {each.name: each for kind in (Undocumented, Plain, Made) for each in members(Name(kind.__name__, kind))}
-    assert [line for name in names.values() for line in undocumented(name, names)] == [
-        "Undocumented does not explain `two`",
-        "Undocumented.method has no docstring",
-        "Plain has no docstring",
-        "Made does not explain `eight`",
-    ]
-
-
-def test_a_raise_is_found_through_the_checks_a_function_calls() -> None:
-    assert raised_errors(tourlog.connect) == {"ArgumentError"}
-    assert raised_errors(tourlog.event_store.save_events) == {"ArgumentError"}
-    assert raised_errors(tourlog.backup) == set()
-    silent = example("Of `db`.", signature="db")
-    object.__setattr__(silent, "thing", tourlog.append)
-    assert unnamed_errors(silent, {}) == {"ArgumentError"} - named_errors(silent)
+def _is_returned(name: Name) -> bool:
+    """Whether nobody makes or asks for it by its name."""
+    return isinstance(name.thing, type) and name.thing.__name__ not in ("Decider", "Projection")
 
 
 # Commands.
@@ -298,6 +193,16 @@ def test_a_command_without_help_is_found() -> None:
 
 # Names in the guide and the README.
 
+
+def test_what_is_public_is_what_the_guide_imports() -> None:
+    """Every module of tourlog that the guide or the README imports from is one whose names are looked at."""
+    imported = set(re.findall(r"from tourlog\.([\w.]+) import", TEXT))
+    imported |= {name for names in re.findall(r"from tourlog import ([\w, ]+)", TEXT) for name in names.split(", ")}
+    modules = {name for name in imported if (PACKAGE / name.replace(".", "/")).with_suffix(".py").exists()}
+    assert len(modules) > 4
+    assert modules - MODULES.keys() == set()
+
+
 ROOTS = {
     "tourlog": tourlog,
     "conn": tourlog.Connection,
@@ -308,8 +213,8 @@ ROOTS = {
     "log_store": tourlog.log_store,
     **{name: getattr(tourlog, name) for name in tourlog.__all__},
 }
-FOREIGN = {"Application", "Decimal", "DataFrame", "Enum", "False", "None", "True", "UUID"}
-"""Names in backquotes that are Python's or another library's."""
+FOREIGN = {"Decimal", "Enum", "UUID"}
+"""Names in backquotes that are of Python's library."""
 
 _SPAN = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?<![\w/.])((?:tests|notebooks|rules|tourlog)/[\w./-]*|test_\w+\.py)(?=[\s,`]|$)")
@@ -323,7 +228,7 @@ def spans(text: str) -> list[str]:
 def wrong_names(span: str) -> list[str]:
     """What of a code span looks like a name of tourlog's, a keyword argument, a command or a file, and is none."""
     found = [name for name in re.findall(r"(?<![\w:./-])((?:\w+\.)+\w+)", span) if not _exists(name)]
-    if re.fullmatch(r"[A-Z]\w*[a-z]\w*", span) and span not in FOREIGN:
+    if re.fullmatch(r"[A-Z]\w*[a-z]\w*", span) and not hasattr(builtins, span) and span not in FOREIGN:
         found += [] if any(name.rpartition(".")[2] == span for name in public()) else [span]
     found += [] if span in BUILTINS else _wrong_keywords(span)
     if span.startswith("tourlog ") or " tourlog " in span:
@@ -440,82 +345,3 @@ def test_the_commands_that_measure_have_the_topics_they_name() -> None:
     named["torture"] |= set(re.findall(r"^\| `(\w+) --seconds \d+`", readme, re.M))
     assert all(named.values())
     assert {program: words - topics(program) for program, words in named.items()} == {"bench": set(), "torture": set()}
-
-
-# The command as a module, and its completion.
-
-
-def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
-    def printed(*words: str) -> tuple[int, str, str]:
-        done = subprocess.run([*words, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout, done.stderr
-
-    status, text, complaint = printed(sys.executable, "-m", "tourlog")
-    assert (status, complaint) == (0, "")
-    assert text.startswith("Usage: python -m tourlog [OPTIONS] COMMAND")
-    command = printed(str(Path(sys.executable).parent / "tourlog"))
-    assert text.replace("python -m tourlog", "tourlog", 1) == command[1]
-    broken = subprocess.run(
-        [sys.executable, "-m", "tourlog", "streams", "none.tour"], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert broken.returncode == 1
-
-
-COMPLETE = """
-complete -p tourlog >&2 || exit 1
-for words in "${@}"; do
-    read -r -a COMP_WORDS <<< "$words"
-    case "$words" in *" ") COMP_WORDS+=("") ;; esac
-    COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_LINE="$words" COMP_POINT=${#words} COMPREPLY=()
-    function_name=$(complete -p tourlog | sed 's/.*-F \\([^ ]*\\).*/\\1/')
-    "$function_name" tourlog "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
-    echo "${COMPREPLY[*]}" | tr '\\n' ' '
-    echo
-done
-"""
-
-
-def completed(script: str, folder: Path, *lines: str, check: str = COMPLETE) -> list[list[str]]:
-    """What bash offers at the end of each line, once it has run a script."""
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("there is no bash")
-    programs = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder)}
-    done = subprocess.run(
-        [bash, "--noprofile", "--norc", "-c", f"{script}\n{check}", "bash", *lines],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [line.split() for line in done.stdout.splitlines()]
-
-
-def test_bash_completes_commands_options_and_libraries(tmp_path: Path) -> None:
-    verbs, options, some, engines, libraries, invariants = completed(
-        'eval "$(tourlog --show-completion)"',
-        tmp_path,
-        "tourlog ",
-        "tourlog q --",
-        "tourlog q --m",
-        "tourlog q moves.tour --engine ",
-        "tourlog rules ",
-        "tourlog invariants ",
-    )
-    assert set(verbs) == {verb[0] for verb in commands()}
-    assert set(options) == {each.opts[0] for each in commands()[("q",)].params if each.opts[0].startswith("--")} | {
-        "--help"
-    }
-    assert some == ["--max-rows"]
-    assert engines == ["auto", "compiled", "pydatalog"]
-    assert libraries == ["events", "graph", "log", "order"]
-    assert invariants == ["list", "add", "drop"]
-
-
-def test_completion_is_installed_where_bash_finds_it(tmp_path: Path) -> None:
-    """`--install-completion` adds to the user's `.bashrc`, which a new shell reads."""
-    assert completed("tourlog --install-completion >&2", tmp_path, check="true") == []
-    assert completed('source "$HOME/.bashrc"', tmp_path, "tourlog back") == [["backup"]]

@@ -55,8 +55,8 @@ class AsyncConnection:
     """A `Connection` whose work is done in threads of its own: one that writes, a few that read. Made by `connect`.
 
     A task that is cancelled while it writes hears of that once the outcome is settled: what had not begun is not
-    written; what had begun is written, or has failed, as a whole. Writing again with the same `tx_id` tells which.
-    Every method raises StorageError before the store is open and once it is closed.
+    written; what had begun is written, or has failed, as a whole. Writing again with the same `tx_id` tells which. What
+    reads or writes raises StorageError before the store is open and once it is closed.
     """
 
     def __init__(self, opened: Callable[[], Connection]) -> None:

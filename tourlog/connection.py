@@ -97,8 +97,8 @@ def _path(path: Any) -> str:
 class Connection:
     """An open store. May be shared by threads; not by processes over a fork. Made by `connect`.
 
-    Every method raises StorageError once the store is closed, after a fork, or when the file cannot be read or written;
-    one that writes raises its subclass `tourlog.UnknownOutcomeError` when the disk fails at the commit itself, and
+    What reads or writes raises StorageError once the store is closed, after a fork, or when the file cannot be read or
+    written; what writes raises its subclass UnknownOutcomeError when the disk fails at the commit itself, and
     StorageError when others have been writing for the `timeout` of `connect`.
     """
 
@@ -123,8 +123,8 @@ class Connection:
         return f"<Connection to {self._log.path or 'memory'}>"
 
     def close(self) -> None:
-        """Close the store. Closing again does nothing; anything else afterwards raises StorageError. Subscriptions
-        end."""
+        """Close the store; subscriptions end. Closing again does nothing; what reads or writes afterwards raises
+        StorageError."""
         self._watch.close()
         self._log.close()
 

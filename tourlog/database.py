@@ -40,7 +40,7 @@ class Database:
     """An immutable database value. Made by `Connection.db`; copies are free. `snapshot` is the position and what the
     engines read it through, for modules of tourlog.
 
-    Every method that reads raises StorageError once the store is closed, or when its file cannot be read.
+    What reads raises StorageError once the store is closed, or when its file cannot be read.
     """
 
     __slots__ = ("snapshot",)
