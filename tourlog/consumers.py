@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from tourlog.database import Database, whole_number
+from tourlog.database import Database, check_database, whole_number
 from tourlog.errors import ArgumentError, ConflictError, shown
 from tourlog.snapshot import Snapshot
 from tourlog.storage.log import StreamRecord
@@ -62,11 +62,14 @@ class Consumer:
     def committed(self, db: Database, key: Any) -> int:
         """The offset, in `db`, of the document it reads next of the stream with this `key`, such as
         `{"topic": "paid", "partition": 1}`; 0 for one it has not read. ArgumentError or DocumentError for what is no
-        key."""
+        database or no key."""
+        check_database(db)
         return committed_at(db.snapshot, self.name, db.stream(key))
 
     def lag(self, db: Database) -> dict[Stream, int]:
-        """How many documents of `db` are still to read of each stream it has committed in."""
+        """How many documents of `db` are still to read of each stream it has committed in. ArgumentError for what is no
+        database."""
+        check_database(db)
         offsets = {stream: offset for _, stream, offset in db.streams()}
         return {
             stream: end - committed_at(db.snapshot, self.name, stream)

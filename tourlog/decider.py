@@ -39,7 +39,7 @@ class Decider(Generic[State, Command]):
     `initial`, `evolve`, an upcaster or the state changes: snapshots of another version are not read, and are replaced
     when next written to.
 
-    ArgumentError for a name that is no text or empty, or a `snapshot_every` that is no number of events.
+    ArgumentError for a name that is no text or empty, or a `snapshot_every` that is no number from 1.
 
     >>> import tourlog
     >>> counter = Decider(

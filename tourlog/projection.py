@@ -31,8 +31,8 @@ _OF, _KEY, _NAME, _VERSION, _POSITION = (f"projection/{name}" for name in ("of",
 @dataclass(frozen=True, kw_only=True)
 class Projection:
     """What to keep under a `name`: by `apply(table, event)`, called for each event of the streams ordered `by` these
-    attributes, in the order of the log; or by a `query`, with its `inputs` after the database, whose rows, named by its
-    `:keys`, are the table. ArgumentError for both or neither, and for a name that is none.
+    attributes, a tuple, in the order of the log; or by a `query`, with its `inputs` after the database, whose rows,
+    named by its `:keys`, are the table. ArgumentError for both or neither, and for a name that is none.
 
     In `apply`, the table maps keys to rows, dicts; a row counts as changed when it is assigned. Rows can be queried:
     column `total` of the projection `sales` is the attribute `sales/total`, the row's key `projection/key`. Raise
@@ -120,7 +120,8 @@ class Table(MutableMapping[Any, Row]):
 
 def update(conn: Connection, projection: Projection) -> int:
     """Bring the table of a `projection` up to date with what the store of `conn` holds now; how many of its rows were
-    changed. ArgumentError for what is no connection, or a query without `:keys`.
+    changed. ArgumentError for what is no connection, or a query without `:keys`; a query's own errors are those of
+    `Database.q`.
 
     Table and position are committed together, every so many transactions of the log. Not to be called in a transaction
     that has already changed something, as what it appends after that would be missed: TransactionError.
