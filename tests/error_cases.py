@@ -58,6 +58,7 @@ ANY: Any = object()
 NAMES = "[:find ?name :where [?e :name ?name]]"
 SYNTAX = "[:find ?name :where [?e"
 UNKNOWN = "[:find ?x :where [(no-function 1) ?x]]"
+DIVIDED = "[:find ?e :in $ [?e ...] :where [?e :n ?n] [(- ?n 1) ?m] [(/ 1 ?m) ?x]]"
 EDGES = "[[(edge ?x ?y) [?x :to ?y]]]"
 EVENT = {"aggregate-id": "a", "type": "made"}
 counter: Decider[int, int] = Decider(name="n", initial=0, decide=lambda _, by: [{"by": by}], evolve=lambda n, _: n + 1)
@@ -226,6 +227,7 @@ CASES: list[tuple[str, type[BaseException], Call]] = [
     ("Consumer", ArgumentError, lambda s: tourlog.Consumer("bank", 2, 2)),
     ("Consumer.committed", ArgumentError, lambda s: tourlog.Consumer("bank").committed(s.db, "k")),
     ("Consumer.committed", DocumentError, lambda s: tourlog.Consumer("bank").committed(s.db, {"k": ANY})),
+    ("Consumer.lag", ArgumentError, lambda s: tourlog.Consumer("bank").lag(ANY)),
     ("Consumer.done", ArgumentError, lambda s: tourlog.Consumer("bank").done({"k": 1})),
     ("Consumer.done", ConflictError, lambda s: [s.conn.transact([bank_done(s)]) for _ in range(2)]),
     ("Consumer.rewind", ArgumentError, lambda s: tourlog.Consumer("bank").rewind(offset=-1)),
@@ -277,6 +279,8 @@ CASES: list[tuple[str, type[BaseException], Call]] = [
     ("Rules", QuerySyntaxError, lambda s: tourlog.Rules("no rules") + tourlog.rules("graph")),
     ("Stream", ArgumentError, lambda s: tourlog.Stream(("k",), ())),
     ("Stream.key", DocumentError, lambda s: tourlog.Stream(("k",), (ANY,)).key),
+    ("Subscription", QueryError, lambda s: s.conn.subscribe(where=DIVIDED).take(10)),
+    ("Subscription.wait", ArgumentError, lambda s: s.conn.subscribe().wait(timeout=ANY)),
     ("Subscription.take", ArgumentError, lambda s: s.conn.subscribe().take(-1)),
     ("append", ArgumentError, lambda s: tourlog.append(s.db, [])),
     ("append", DocumentError, lambda s: tourlog.append(s.db, [{"n": 1}], "k")),

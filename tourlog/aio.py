@@ -28,7 +28,7 @@ from tourlog.connection import Connection
 from tourlog.connection import connect as connect_blocking
 from tourlog.database import Database, TxReport, whole_number
 from tourlog.errors import StorageError
-from tourlog.subscription import Item, Subscription, following
+from tourlog.subscription import Item, Subscription, check_timeout, following
 
 Result = TypeVar("Result")
 
@@ -147,8 +147,8 @@ class AsyncConnection:
         return await self.read(lambda: conn.db().documents(key, start, stop))
 
     def subscribe(self, key: Any = None, *, start: Any = None, where: Any = None) -> AsyncSubscription:
-        """An asynchronous iterator of (place, document); see `Connection.subscribe`. It begins, and "now" is, when
-        it is entered with `async with` or first asked."""
+        """An asynchronous iterator of (place, document); see `Connection.subscribe`. It begins, and "now" is, and what
+        it raises is raised, when it is entered with `async with` or first asked."""
         return AsyncSubscription(partial(self.blocking.subscribe, key, start=start, where=where), self._readers)
 
 
@@ -200,8 +200,10 @@ class AsyncSubscription:
     async def take(self, limit: int, timeout: float | None = 0) -> list[Item]:
         """Up to `limit` documents with their places; waits up to `timeout` seconds (None: as long as it takes) until
         there is one, but not for more. Empty when there is none by then, or when all is closed. ArgumentError for a
-        limit that is no whole number, StorageError when the connection was closed before it was first asked."""
+        limit that is no whole number, or a timeout that is no number; StorageError when the connection was closed
+        before it was first asked."""
         most = whole_number("limit", limit)
+        check_timeout(timeout)
         if not self._ready and not self._closed:
             await self._read()
         if not self._ready and timeout != 0:

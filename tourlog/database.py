@@ -130,7 +130,7 @@ class Database:
 
     def facts(self, e: Any = None, a: str | None = None, v: Any = None) -> Iterator[Fact]:
         """The facts that have the entity `e`, the attribute `a` and the value `v`; None for any. A history tells
-        retractions by `added`. ArgumentError for an attribute that is no string, DocumentError for a value that no
+        retractions by `added`. ArgumentError for what is no id or no attribute, DocumentError for a value that no
         document can hold."""
         if a is not None and type(a) is not str:
             raise ArgumentError(f"expected the name of an attribute or None, got {shown(a)}", argument="a")
@@ -238,8 +238,8 @@ went=[Fact(e='ann', a='age', v=41, tx=2, added=False)])
         return versions(self.snapshot, _entity_id(eid))
 
     def as_of(self, t: int | datetime) -> Database:
-        """The database as it was at position `t`, or at an instant (a datetime with a time zone); ArgumentError for
-        anything else. A position that is still to come is the newest."""
+        """The database as it was at position `t`, or at an instant (a datetime with a time zone); this one, for a time
+        after its own. ArgumentError for anything else."""
         return Database(_moved(self.snapshot, t=min(self._position(t), self.t)))
 
     def since(self, t: int | datetime) -> Database:
