@@ -173,6 +173,13 @@ def test_every_command_and_option_has_help() -> None:
     assert [line for verb, command in found.items() for line in without_help(" ".join(verb), command)] == []
 
 
+def test_no_line_of_a_list_of_commands_is_cut_short() -> None:
+    for words in ([], ["invariants"]):
+        text = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"}).stdout
+        assert len(text.splitlines()) > 8
+        assert [line for line in text.splitlines() if line.endswith("...") and line.startswith("  ")] == []
+
+
 def test_every_command_is_named_in_the_guide_or_the_readme() -> None:
     assert unnamed_verbs(commands(), TEXT) == []
 
