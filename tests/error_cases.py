@@ -345,7 +345,7 @@ CASES: list[tuple[str, type[BaseException], Call]] = [
     ("aio.AsyncConnection.blocking", StorageError, lambda s: aio.connect().blocking),
     ("aio.AsyncSubscription.take", ArgumentError, asynchronous(lambda conn: conn.subscribe().take(-1))),
     ("aio.AsyncSubscription.take", StorageError, asynchronous(lambda conn: conn.subscribe().take(1), is_open=False)),
-    ("pictures.Picture.save", ArgumentError, lambda s: pictures.rule_graph(EDGES).save(s.folder / "a.gif")),
+    ("pictures.Picture.save", ArgumentError, lambda s: pictures.Picture(None, "none").save("a.gif")),
     ("pictures.timeline", ArgumentError, lambda s: pictures.timeline(s.db, {"k": 2})),
     ("pictures.causation", ArgumentError, lambda s: pictures.causation(s.db, "nobody")),
     ("pictures.causation", DocumentError, lambda s: pictures.causation(s.db, ANY)),
