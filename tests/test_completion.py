@@ -32,7 +32,7 @@ def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
 
 
 COMPLETE = """
-complete -p tourlog >&2 || exit 1
+complete -p tourlog | grep -q -- "-o default" || exit 1
 for words in "${@}"; do
     read -r -a COMP_WORDS <<< "$words"
     case "$words" in *" ") COMP_WORDS+=("") ;; esac
@@ -61,11 +61,12 @@ def completed(script: str, folder: Path, *lines: str, check: str = COMPLETE) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert check != COMPLETE or done.stderr == ""
     return [line.split() for line in done.stdout.splitlines()]
 
 
 def test_bash_completes_commands_options_and_libraries(tmp_path: Path) -> None:
-    verbs, options, some, engines, libraries, invariants = completed(
+    verbs, options, some, engines, libraries, invariants, files, query = completed(
         'eval "$(tourlog --show-completion)"',
         tmp_path,
         "tourlog ",
@@ -74,6 +75,8 @@ def test_bash_completes_commands_options_and_libraries(tmp_path: Path) -> None:
         "tourlog q moves.tour --engine ",
         "tourlog rules ",
         "tourlog invariants ",
+        "tourlog read mov",
+        "tourlog q moves.tour '[:find ?x :where",
     )
     group: Any = typer.main.get_command(app)
     assert set(verbs) == set(group.commands)
@@ -83,6 +86,7 @@ def test_bash_completes_commands_options_and_libraries(tmp_path: Path) -> None:
     assert engines == ["auto", "compiled", "pydatalog"]
     assert libraries == ["events", "graph", "log", "order"]
     assert invariants == ["list", "add", "drop"]
+    assert files == query == [], "what tourlog does not know is left to bash, which knows files"
 
 
 def test_completion_is_installed_where_bash_finds_it(tmp_path: Path) -> None:
