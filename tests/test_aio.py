@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import tourlog
-from tourlog import Connection, Consumer, Position, aio
+from tourlog import ArgumentError, Connection, Consumer, Position, aio
 
 WAIT = 60
 
@@ -192,6 +192,25 @@ def test_closing_ends_whoever_waits(path: Path | None) -> None:
         assert await one.take(1, None) == await two.take(1, None) == []
 
     run(path, work)
+
+
+def test_a_subscription_that_is_between_two_documents_ends_when_all_is_closed(path: Path | None) -> None:
+    async def work(conn: aio.AsyncConnection) -> list[Any]:
+        await conn.append([{"k": 1, "n": n} for n in range(3)], "k")
+        taking, iterating = conn.subscribe(), conn.subscribe()
+        assert len(await taking.take(3)) == 3
+        for _ in range(3):
+            await anext(iterating)
+        await conn.close()
+        return [await taking.take(1), await taking.take(1, None), [item async for item in iterating]]
+
+    assert run(path, work) == [[], [], []]
+
+
+@pytest.mark.parametrize("limit", [-1, 1.0, None, "all"])
+def test_a_limit_that_is_no_number_is_refused(limit: Any) -> None:
+    with pytest.raises(ArgumentError, match="expected limit to be a whole number from 0"):
+        run(None, lambda conn: conn.subscribe().take(limit))
 
 
 WRITER = """

@@ -173,6 +173,13 @@ def test_a_consumer_needs_a_name_and_a_place_among_its_members(wrong: Any) -> No
         Consumer(*wrong)
 
 
+def test_a_consumer_is_asked_of_a_database(conn: Connection) -> None:
+    wrong: Any = conn
+    for work in (lambda: Consumer("bank").lag(wrong), lambda: Consumer("bank").committed(wrong, ONE)):
+        with pytest.raises(tourlog.ArgumentError, match=r"expected a Database, such as conn.db\(\), got"):
+            work()
+
+
 def test_what_was_not_read_from_a_stream_cannot_be_done(conn: Connection) -> None:
     pay(conn, (1, 5))
     conn.append([{"consumer": 1}], "consumer")

@@ -184,6 +184,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "cli_streams",
     ),
     ("cli",),
+    ("__main__",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 

@@ -236,6 +236,30 @@ def test_a_condition_that_fails_on_a_document_skips_nothing(conn: Connection) ->
     assert ns(subscription.take(9)) == [0, 1, 2, 3]
 
 
+def test_documents_that_were_taken_before_a_failure_are_taken_again(conn: Connection) -> None:
+    """A condition is asked of a thousand documents at a time: those of the first time are not lost with the second."""
+    conn.append([{"k": 1, "n": n, "d": int(n != 1200)} for n in range(1500)], "k")
+    failing = "[:find ?e :in $ [?e ...] :where [?e :d ?d] [(/ 4 ?d) ?q]]"
+    for key in ({"k": 1}, "k"):
+        subscription = conn.subscribe(key, where=failing)
+        before = subscription.position
+        for _ in range(2):
+            with pytest.raises(tourlog.QueryError):
+                subscription.take(1500)
+            assert subscription.position == before
+        assert [document["n"] for _, document in subscription.take(1000)] == list(range(1000))
+        with pytest.raises(tourlog.QueryError):
+            subscription.take(1)
+
+
+@pytest.mark.parametrize("timeout", ["1", float("nan"), True, [1]])
+def test_a_timeout_that_is_no_number_is_refused(timeout: Any) -> None:
+    with tourlog.connect() as conn, conn.subscribe() as subscription:
+        for wait in (subscription.wait, lambda timeout: subscription.take(1, timeout)):
+            with pytest.raises(tourlog.ArgumentError, match="expected a number of seconds or None for timeout, got "):
+                wait(timeout)
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [

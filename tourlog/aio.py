@@ -26,9 +26,9 @@ from uuid import UUID
 
 from tourlog.connection import Connection
 from tourlog.connection import connect as connect_blocking
-from tourlog.database import Database, TxReport
+from tourlog.database import Database, TxReport, whole_number
 from tourlog.errors import StorageError
-from tourlog.subscription import Item, Subscription, following
+from tourlog.subscription import Item, Subscription, check_timeout, following
 
 Result = TypeVar("Result")
 
@@ -46,15 +46,17 @@ def connect(
     read_only: bool = False,
     timeout: float = 10.0,
 ) -> AsyncConnection:
-    """An open store for the tasks of event loops; see `tourlog.connect`. To be awaited, or used in `async with`."""
+    """An open store for the tasks of event loops. To be awaited, or used in `async with`, which raise the errors of
+    `tourlog.connect`. `path`, `durability`, `read_only` and `timeout`, in seconds, are those of `tourlog.connect`."""
     return AsyncConnection(partial(connect_blocking, path, durability=durability, read_only=read_only, timeout=timeout))
 
 
 class AsyncConnection:
-    """A `Connection` whose work is done in threads of its own: one that writes, a few that read.
+    """A `Connection` whose work is done in threads of its own: one that writes, a few that read. Made by `connect`.
 
     A task that is cancelled while it writes hears of that once the outcome is settled: what had not begun is not
-    written; what had begun is written, or has failed, as a whole. Writing again with the same `tx_id` tells which.
+    written; what had begun is written, or has failed, as a whole. Writing again with the same `tx_id` tells which. What
+    reads or writes raises StorageError before the store is open and once it is closed.
     """
 
     def __init__(self, opened: Callable[[], Connection]) -> None:
@@ -84,7 +86,8 @@ class AsyncConnection:
 
     @property
     def blocking(self) -> Connection:
-        """The connection itself, for work given to `run` and for other threads; its methods block who calls them."""
+        """The connection itself, for work given to `run` and for other threads; its methods block who calls them.
+        StorageError before the store is open."""
         if self._conn is None:
             raise StorageError("expected an open store: await the connection, or use it in `async with`", path=None)
         return self._conn
@@ -106,7 +109,7 @@ class AsyncConnection:
         return await _settled(self._writer, partial(self.blocking.transact, tx_data, tx_id=tx_id, meta=meta))
 
     async def append(self, documents: Iterable[Mapping[str, Any]], *key: str, **conditions: Any) -> TxReport:
-        """See `Connection.append`, whose keyword arguments it takes."""
+        """See `Connection.append`: the `documents`, their `key`, and as `conditions` all its keyword arguments."""
         return await _settled(self._writer, partial(self.blocking.append, documents, *key, **conditions))
 
     async def run(
@@ -116,8 +119,8 @@ class AsyncConnection:
         tx_id: str | UUID | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> TxReport:
-        """Call `work` with the blocking connection, in the thread that writes, as one transaction; see
-        `Connection.run`."""
+        """Call `work` with the blocking connection, in the thread that writes, as one transaction; `tx_id`, `meta` and
+        the errors are those of `Connection.run`."""
         conn = self.blocking
         return await _settled(self._writer, lambda: conn.run(lambda: work(conn), tx_id=tx_id, meta=meta))
 
@@ -128,12 +131,13 @@ class AsyncConnection:
         return await self.read(self.blocking.db)
 
     async def read(self, function: Callable[..., Result], *arguments: Any, **keywords: Any) -> Result:
-        """What a function that blocks returns, such as `await conn.read(db.documents, {"k": 1})`. A task that is
-        cancelled does not wait for it."""
+        """What a `function` that blocks returns for these `arguments` and `keywords`, such as
+        `await conn.read(db.documents, {"k": 1})`. A task that is cancelled does not wait for it."""
         return await asyncio.wrap_future(_submit(self._readers, partial(function, *arguments, **keywords)))
 
     async def q(self, query: Any, *inputs: Any, **limits: Any) -> Any:
-        """The answer to a query on the newest database; see `Database.q`."""
+        """The answer to a `query` with these `inputs` on the newest database; `limits` are the keyword arguments of
+        `Database.q`, whose errors it raises."""
         conn = self.blocking
         return await self.read(lambda: conn.db().q(query, *inputs, **limits))
 
@@ -143,14 +147,14 @@ class AsyncConnection:
         return await self.read(lambda: conn.db().documents(key, start, stop))
 
     def subscribe(self, key: Any = None, *, start: Any = None, where: Any = None) -> AsyncSubscription:
-        """An asynchronous iterator of (place, document); see `Connection.subscribe`. It begins, and "now" is, when
-        it is entered with `async with` or first asked."""
+        """An asynchronous iterator of (place, document); see `Connection.subscribe`. It begins, and "now" is, and what
+        it raises is raised, when it is entered with `async with` or first asked."""
         return AsyncSubscription(partial(self.blocking.subscribe, key, start=start, where=where), self._readers)
 
 
 class AsyncSubscription:
-    """A subscription for the tasks of one event loop. Cancelled while it waits, it loses nothing: the next one asked
-    gets what came."""
+    """A subscription for the tasks of one event loop. Made by `AsyncConnection.subscribe`. Cancelled while it waits, it
+    loses nothing: the next one asked gets what came."""
 
     def __init__(self, begin: Callable[[], Subscription], readers: Executor) -> None:
         self._begin, self._readers = begin, readers
@@ -195,14 +199,18 @@ class AsyncSubscription:
 
     async def take(self, limit: int, timeout: float | None = 0) -> list[Item]:
         """Up to `limit` documents with their places; waits up to `timeout` seconds (None: as long as it takes) until
-        there is one, but not for more. Empty when there is none by then, or when all is closed."""
+        there is one, but not for more. Empty when there is none by then, or when all is closed. ArgumentError for a
+        limit that is no whole number, or a timeout that is no number; StorageError when the connection was closed
+        before it was first asked."""
+        most = whole_number("limit", limit)
+        check_timeout(timeout)
         if not self._ready and not self._closed:
             await self._read()
         if not self._ready and timeout != 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._is_ready()
-        return [] if self._closed else [self._handed_out() for _ in range(min(limit, len(self._ready)))]
+        return [] if self._closed else [self._handed_out() for _ in range(min(most, len(self._ready)))]
 
     async def _is_ready(self) -> bool:
         """Wait until there is a document; False when there will be none."""
@@ -225,6 +233,9 @@ class AsyncSubscription:
     async def _read(self) -> None:
         """Have a thread read what there is. One read at a time: one whose task was cancelled goes on, and is the
         next one's."""
+        if self._subscription is not None and self._subscription.closed:
+            self._closed = True  # there are no threads any more to ask
+            return
         if self._wake is None:
             self._wake = _waker(asyncio.get_running_loop(), self._grown)
         if self._reading is None:

@@ -26,9 +26,9 @@ def import_file(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Append the documents of FILE to STORE, in order, all of them or none.
+    """Append the documents of FILE to STORE, all of them or none.
 
-    STORE is made if it does not exist. Each line is a JSON object.
+    Each line is a JSON object; their order is kept. STORE is made if it does not exist.
 
     \b
     Example: tourlog import moves.jsonl moves.tour --key bot

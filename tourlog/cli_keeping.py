@@ -36,8 +36,9 @@ NETWORK |= {"nfs4", "orangefs", "smb3", "smbfs", "vboxsf"}
 
 @commands.command("verify")
 def verify_store(store: Store, as_json: AsJson = False) -> None:
-    """Read all of STORE and print what is not as it was written, a line each; the exit code is 1 if anything is.
+    """Read all of STORE and print what is not as it was written.
 
+    There is a line for each such thing; the exit code is 1 if there is any.
     Looks at the file, every row's checksum, the chain of transactions, offsets, batches, documents and counters.
     Readers and writers may go on meanwhile.
 
@@ -61,9 +62,10 @@ def backup_store(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="A new file.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Copy STORE, as it is at one moment, to the new file TARGET and verify the copy.
+    """Copy STORE to the new file TARGET, and verify the copy.
 
-    Readers and writers may go on meanwhile. TARGET is whole or not there, and nothing is overwritten.
+    It is as STORE is at one moment. Readers and writers may go on meanwhile. TARGET is whole or not there, and
+    nothing is overwritten.
 
     \b
     Example: tourlog backup moves.tour moves-copy.tour
@@ -80,9 +82,9 @@ def doctor(
     store: Annotated[Path | None, typer.Argument(metavar="[STORE]", help="A store to look at, too.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what is installed and how STORE is doing, what is unsafe and what would help.
+    """Print how STORE is doing, what is unsafe, what would help.
 
-    The exit code is 1 if anything is unsafe. `tourlog verify` looks for damage.
+    What is installed is printed, too. The exit code is 1 if anything is unsafe. `tourlog verify` looks for damage.
 
     \b
     Example: tourlog doctor moves.tour

@@ -46,7 +46,9 @@ def pull(
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print entities of STORE as documents, cut to a pull pattern, with what they refer to.
+    """Print entities of STORE as documents, cut to a pull pattern.
+
+    What they refer to is part of them, as the pattern says.
 
     \b
     Example: tourlog pull moves.tour '[:name {:owner [:name]}]' a
@@ -58,7 +60,9 @@ def pull(
 
 @commands.command()
 def history(store: Store, eid: Id, as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """Print the states an entity of STORE went through, oldest first; an empty one where it was retracted.
+    """Print the states an entity of STORE went through.
+
+    The oldest is first; where the entity was retracted there is an empty one.
 
     \b
     Example: tourlog history moves.tour a
@@ -92,7 +96,9 @@ def log(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the transactions of STORE: when, what they appended, what was stated about them.
+    """List the transactions of STORE: when, what was appended, meta.
+
+    The meta of a transaction is what was stated about it as it was written.
 
     \b
     Example: tourlog log moves.tour --from 1 --to 20
@@ -131,7 +137,9 @@ def diff(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the facts of STORE that came (+) and went (-) between two times, or the rows of a query that did.
+    """Print what came (+) and went (-) in STORE between two times.
+
+    These are facts, or with --query the rows of a query.
 
     \b
     Example: tourlog diff moves.tour 1 2

@@ -17,7 +17,7 @@ from tourlog.terminal import console, waiting
 
 commands = typer.Typer(rich_markup_mode=None)
 invariants = typer.Typer(
-    help="List, add or drop the standing invariants of a store: queries that must stay empty.",
+    help="List, add or drop invariants: queries that must stay empty.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -28,7 +28,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The invariant's name.
 
 @commands.command()
 def stats(store: Store, as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """Print what STORE holds: documents, streams, transactions, from when to when, and its size in bytes.
+    """Print how much STORE holds, from when to when, and its size.
+
+    Documents, streams and transactions are counted; the size is in bytes.
 
     \b
     Example: tourlog stats moves.tour
@@ -53,7 +55,7 @@ def stats(store: Store, as_of: AsOf = None, as_json: AsJson = False) -> None:
 
 @commands.command()
 def compact(store: Store, as_json: AsJson = False) -> None:
-    """Join the small batches that many small transactions left in STORE into full ones.
+    """Join the batches that small transactions left in STORE.
 
     Reads get faster and what comes takes less room; positions, offsets and the past stay as they are.
     Readers and writers may go on meanwhile.
@@ -68,7 +70,9 @@ def compact(store: Store, as_json: AsJson = False) -> None:
 
 @commands.command()
 def consumers(store: Store, as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """List the consumers of STORE: how far each has come in each stream, and how many documents it is behind.
+    """List the consumers of STORE, how far they are, and their lag.
+
+    There is a line for each stream of a consumer; the lag is how many documents it is behind.
 
     \b
     Example: tourlog consumers moves.tour
@@ -124,7 +128,9 @@ def add(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """From now on refuse every transaction after which QUERY has an answer.
+    """Refuse every transaction after which QUERY has an answer.
+
+    From now on, and whichever program writes it.
 
     \b
     Example: tourlog invariants add moves.tour near '[:find ?e :where [?e :x ?x] [(< 99 ?x)]]'
@@ -158,7 +164,9 @@ def demo(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the steps and their times only.")] = False,
 ) -> None:
-    """Show tourlog at work on the history of a real project: 9,418 file events, 5,531 commits.
+    """Show tourlog at work on the history of a real project.
+
+    It has 9,418 file events and 5,531 commits.
 
     \b
     Example: tourlog demo

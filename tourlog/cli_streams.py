@@ -105,9 +105,10 @@ def append(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Append documents to STORE in one transaction, all of them or none, and print where they went.
+    """Append documents to STORE, all of them or none.
 
-    Each document is a JSON object; standard input has one a line. STORE is made if it does not exist.
+    They are one transaction; where they went is printed. Each document is a JSON object; standard input has one
+    a line. STORE is made if it does not exist.
 
     \b
     Example: tourlog append moves.tour --key bot '{"bot": "a", "x": 1}' --meta who=ann
@@ -157,7 +158,9 @@ def tail(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is appended, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a document a line, as JSON, with its place.")] = False,
 ) -> None:
-    """Print the newest documents of STORE in the order they were committed, and those to come.
+    """Print the newest documents of STORE, and those to come.
+
+    They are printed in the order in which they were committed.
 
     \b
     Example: tourlog tail moves.tour bot=a --from 1 --json

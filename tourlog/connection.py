@@ -56,9 +56,10 @@ def connect(
 ) -> Connection:
     """Open a store: a file (made if missing), or memory when `path` is None.
 
-    `durability` "full": an acknowledged commit survives power loss; "normal": it survives a killed process.
-    Who writes waits for other threads and processes that do, for `timeout` seconds at most: StorageError then.
-    Raises StorageError for a file that is no store of tourlog, is too new, locked or unreadable.
+    `durability` "full": an acknowledged commit survives power loss; "normal": it survives a killed process. With
+    `read_only` nothing can be written, and the file must exist. Who writes waits for other threads and processes that
+    do, for `timeout` seconds at most: StorageError then. Raises StorageError for a file that is no store of tourlog, is
+    too new, locked or unreadable; ArgumentError for other values of the arguments.
 
     >>> with connect() as conn:
     ...     conn.append([{"topic": "a", "n": 1}], "topic").t
@@ -95,7 +96,12 @@ def _path(path: Any) -> str:
 
 
 class Connection:
-    """An open store. May be shared by threads; not by processes over a fork. Made by `connect`."""
+    """An open store. May be shared by threads; not by processes over a fork. Made by `connect`.
+
+    What reads or writes raises StorageError once the store is closed, after a fork, or when the file cannot be read or
+    written; what writes raises its subclass UnknownOutcomeError when the disk fails at the commit itself, and
+    StorageError when others have been writing for the `timeout` of `connect`.
+    """
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -119,8 +125,8 @@ class Connection:
         return f"<Connection to {self._log.path or 'memory'}>"
 
     def close(self) -> None:
-        """Close the store. Closing again does nothing; anything else afterwards raises StorageError. Subscriptions
-        end."""
+        """Close the store; subscriptions end. Closing again does nothing; what reads or writes afterwards raises
+        StorageError."""
         self._watch.close()
         self._log.close()
 
@@ -130,7 +136,8 @@ class Connection:
         return Database(self._newest() if block is None else block.draft.view())
 
     def tx_range(self, start: int = 1, stop: int | None = None) -> Iterator[PastTransaction]:
-        """The transactions `start` … `stop` - 1 of the newest database in order; see `Database.tx_range`."""
+        """The transactions `start` … `stop` - 1 of the newest database in order; see `Database.tx_range`. ArgumentError
+        for what is no position."""
         return self.db().tx_range(start, stop)
 
     # Writing.
@@ -141,12 +148,17 @@ class Connection:
         """Apply transaction data to the newest database and commit it: all of it, or nothing.
 
         `tx_data` is a list of documents (upserted by their `db/id`; without one they get a new one),
-        `("db/add", e, a, v)`, `("db/retract", e, a, v)`, `("db/retract-entity", e)`,
-        `("db/cas", e, a, old, new)` and `call(f, *args)`. With a `tx_id` that is already in the store, nothing
-        is written and the report is that transaction's.
+        `("db/add", e, a, v)`, `("db/retract", e, a, v)`, `("db/retract-entity", e)`, `("db/cas", e, a, old, new)` and
+        `call(f, *args)`. With a `tx_id`, a string or a UUID, that is already in the store, nothing is written and the
+        report is that transaction's.
 
         `meta` says who wrote it, why, or what caused it: attributes of the transaction's entity, whose id is its
         position, so that queries find them.
+
+        Raises TransactionError for data that is no such list or writes what is the store's own, DocumentError for a
+        value that cannot be stored, ConflictError for a `db/cas` or an ordered document that comes too late,
+        InvariantError when it breaks an invariant, ArgumentError for another `tx_id`, or one inside a `transaction()`
+        block. What a called function raises is the caller's.
 
         >>> conn = connect()
         >>> report = conn.transact([{"db/id": "ann", "name": "Ann"}], meta={"who": "bob"})
@@ -167,12 +179,16 @@ class Connection:
         tx_id: str | UUID | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> TxReport:
-        """Append documents, each to the stream its key attributes name, in the order given.
+        """Append `documents`, dicts, each to the stream its `key` attributes name, in the order given.
 
-        `expect` is the stream's next offset, or a mapping from streams (or their tuples of values) to
-        theirs; ConflictError otherwise. `unless` and `only_if` are queries, or tuples of a query and its
-        inputs after the database: ConditionError if one has an answer, or has none. `tx_id` and `meta` are those of
-        `transact`.
+        `expect` is the stream's next offset, or a mapping from streams (or their tuples of values) to theirs;
+        ConflictError otherwise. `unless` and `only_if` are queries, or tuples of a query and its inputs after the
+        database: ConditionError if one has an answer, or has none; QuerySyntaxError or QueryError if it cannot be
+        asked. `tx_id` and `meta` are those of `transact`.
+
+        Raises DocumentError, naming the place, for a document that cannot be stored or lacks a key attribute,
+        ArgumentError for a `key` or a `tx_id` that cannot be one, TransactionError for `meta` that is the store's own,
+        InvariantError when an invariant is broken.
         """
         given = listed(documents)
         check_names(key)
@@ -195,9 +211,12 @@ class Connection:
     def transaction(self, *, meta: Mapping[str, Any] | None = None) -> Iterator[Connection]:
         """A block whose appends and transactions through this connection, by this thread, are one.
 
-        Blocks nest. An exception that leaves any of them undoes everything. Meanwhile other threads that write
-        wait; other tasks of this thread's event loop are refused, and had better not run: do not await in it.
-        What is given as `meta`, here and inside, is stated of the one transaction, if there is anything to write.
+        Blocks nest. An exception that leaves any of them undoes everything. Meanwhile other threads that write wait;
+        other tasks of this thread's event loop are refused, and had better not run: do not await in it. What is given
+        as `meta`, here and inside, is stated of the one transaction, if there is anything to write.
+
+        Raises DocumentError or TransactionError for `meta` that cannot be stated; at its end InvariantError when an
+        invariant is broken, TransactionError when an exception left a block inside it and was caught.
         """
         stated, block = check_meta(meta), self._block
         if block is not None:
@@ -212,8 +231,13 @@ class Connection:
     def run(
         self, work: Callable[[], object], *, tx_id: str | UUID | None = None, meta: Mapping[str, Any] | None = None
     ) -> TxReport:
-        """Call `work()` in a `transaction()` block and report on all it wrote as one. With a `tx_id` that is
-        already in the store, `work` is not called and the report is that transaction's.
+        """Call `work()` in a `transaction()` block and report on all it wrote as one. With a `tx_id` that is already in
+        the store, `work` is not called and the report is that transaction's. `meta` is stated of the transaction, see
+        `transact`.
+
+        Raises ArgumentError for `work` that cannot be called or a `tx_id` that cannot be one, and as the block does:
+        DocumentError, TransactionError, InvariantError. An exception that leaves `work` undoes everything and is the
+        caller's.
 
         >>> conn = connect()
         >>> conn.run(lambda: [conn.append([{"k": key}], "k") for key in "ab"])
@@ -241,11 +265,13 @@ class Connection:
     # Invariants.
 
     def require(self, name: str, rule: Any, *inputs: Any) -> TxReport:
-        """From now on refuse every transaction, of whichever program, after which the query `rule` (its inputs
-        are the newest database, then `inputs`) has an answer: InvariantError names the invariant and the rows.
+        """From now on refuse every transaction, of whichever program, after which the query `rule` (its `inputs` are
+        the newest database, then these) has an answer: InvariantError names the invariant and the rows.
 
-        The invariant is stored in the log. Requiring the same again does nothing; ArgumentError for another query
-        under a name that is taken, InvariantError when the store breaks it already.
+        The invariant is stored in the log under its `name`. Requiring the same again does nothing; ArgumentError for
+        another query under a name that is taken, or a name that is none, InvariantError when the store breaks it
+        already, QuerySyntaxError or QueryError for a query that cannot be asked, DocumentError for inputs that cannot
+        be stored.
 
         >>> conn = connect()
         >>> report = conn.require("no debts", "[:find ?a ?sum :where [?a :balance ?sum] [(< ?sum 0)]]")
@@ -261,7 +287,7 @@ class Connection:
         return self.db().invariants()
 
     def drop_invariant(self, name: str) -> TxReport:
-        """Require it no more; ArgumentError when there is no invariant of that name."""
+        """Require the invariant called `name` no more; ArgumentError when there is none."""
         return self._write(lambda draft: drop(draft, name))
 
     # Following.
@@ -270,16 +296,19 @@ class Connection:
         """An iterator of (place, document): what is there from `start` on, then what comes, by whichever thread or
         process it is written. It skips nothing, repeats nothing, and ends when it or the connection is closed.
 
-        `key` is a stream's, such as `{"topic": "paid", "partition": 1}`, and the place a document's offset. For
-        many streams, in the order of commits, the place is a `Position`: None in the key stands for any value, names
-        alone such as `("topic", "partition")` for all streams of such a key, and no key at all for every stream.
+        `key` is a stream's, such as `{"topic": "paid", "partition": 1}`, and the place a document's offset. For many
+        streams, in the order of commits, the place is a `Position`: None in the key stands for any value, names alone
+        such as `("topic", "partition")` for all streams of such a key, and no key at all for every stream.
 
-        `start` is the place of the first document to read (a number stands for that transaction, when many streams
-        are read), "now" for only what comes, or a `Consumer`, which goes on after what it has committed.
+        `start` is the place of the first document to read (a number stands for that transaction, when many streams are
+        read), "now" for only what comes, or a `Consumer`, which goes on after what it has committed.
 
         `where` is a query, or a tuple of a query and its further inputs, that takes the database and the ids of
-        documents and finds those to keep: `[:find ?e :in $ [?e ...] :where [?e :type "paid"]]`. Documents, and what
-        the query asks, are as of the newest position when they are read.
+        documents and finds those to keep: `[:find ?e :in $ [?e ...] :where [?e :type "paid"]]`. Documents, and what the
+        query asks, are as of the newest position when they are read.
+
+        Raises ArgumentError for what is no key, start or such query, DocumentError for a value that no key has,
+        QuerySyntaxError or QueryError for a query that cannot be asked.
 
         >>> conn = connect()
         >>> report = conn.append([{"topic": "a", "n": 1}, {"topic": "b", "n": 2}, {"topic": "a", "n": 3}], "topic")
@@ -291,18 +320,18 @@ class Connection:
         return subscription(self._newest, self._watch, key, start, where)
 
     def listen(self, listener: Callable[[TxReport], object]) -> Callable[[], None]:
-        """Call `listener` with the report of every transaction of this connection, after it is committed, in the
-        order of the log; what is returned ends that. A thread that writes calls it, before it goes on; what it
-        raises is logged (by the logger "tourlog") and harms nobody."""
+        """Call `listener` with the report of every transaction of this connection, after it is committed, in the order
+        of the log; what is returned ends that. A thread that writes calls it, before it goes on; what it raises is
+        logged (by the logger "tourlog") and harms nobody. ArgumentError when it cannot be called."""
         if not callable(listener):
             raise ArgumentError(f"expected a function of a report, got {shown(listener)}", argument="listener")
         return self._listeners.add(listener)
 
     def compact(self) -> int:
         """Join the small batches that many small transactions left into full ones, which read faster and take less
-        room; how many batches there are fewer. Positions, offsets, transactions and what readers see stay as they
-        are. Other writers get their turn in between; compacting again does nothing.
-        """
+        room; how many batches there are fewer. Positions, offsets, transactions and what readers see stay as they are.
+        Other writers get their turn in between; compacting again does nothing. ArgumentError inside a `transaction()`
+        block."""
         if self._block is not None:
             raise ArgumentError("a store is compacted outside of a transaction() block")
         return self._log.compact()

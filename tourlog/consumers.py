@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from tourlog.database import Database, whole_number
+from tourlog.database import Database, check_database, whole_number
 from tourlog.errors import ArgumentError, ConflictError, shown
 from tourlog.snapshot import Snapshot
 from tourlog.storage.log import StreamRecord
@@ -26,11 +26,12 @@ COMMITTED = "committed"
 
 @dataclass(frozen=True)
 class Consumer:
-    """A named reader of streams; one of the `members` that share its streams, counted from 0.
+    """A reader of streams that is known by its `name`; number `member` of the `members` that share its streams, counted
+    from 0. ArgumentError for other values.
 
-    Members share the streams of a subscription by turns, in the order the streams were made: the first is member
-    0's, the second member 1's, and so on, for ever. To share among more or fewer, stop the members and start all
-    with the new number; one that was forgotten has its commits refused, for others have been there before it.
+    Members share the streams of a subscription by turns, in the order the streams were made: the first is member 0's,
+    the second member 1's, and so on, for ever. To share among more or fewer, stop the members and start all with the
+    new number; one that was forgotten has its commits refused, for others have been there before it.
 
     >>> import tourlog
     >>> conn = tourlog.connect()
@@ -59,11 +60,16 @@ class Consumer:
             )
 
     def committed(self, db: Database, key: Any) -> int:
-        """The offset of the document it reads next of a stream, such as `{"topic": "paid", "partition": 1}`."""
+        """The offset, in `db`, of the document it reads next of the stream with this `key`, such as
+        `{"topic": "paid", "partition": 1}`; 0 for one it has not read. ArgumentError or DocumentError for what is no
+        database or no key."""
+        check_database(db)
         return committed_at(db.snapshot, self.name, db.stream(key))
 
     def lag(self, db: Database) -> dict[Stream, int]:
-        """How many documents are still to read of each stream it has committed in."""
+        """How many documents of `db` are still to read of each stream it has committed in. ArgumentError for what is no
+        database."""
+        check_database(db)
         offsets = {stream: offset for _, stream, offset in db.streams()}
         return {
             stream: end - committed_at(db.snapshot, self.name, stream)
@@ -72,17 +78,19 @@ class Consumer:
         }
 
     def done(self, *documents: Mapping[str, Any]) -> Call:
-        """Transaction data: these documents, of a subscription or a read, are dealt with. Give it along with what
-        was made of them, so that both are committed or neither is.
+        """Transaction data: these `documents`, of a subscription or a read, are dealt with. Give it along with what was
+        made of them, so that both are committed or neither is. ArgumentError for one without the `db/id` it was read
+        with.
 
-        The transaction raises ConflictError when the consumer has come further than the first of them already:
-        somebody else has dealt with it.
+        The transaction raises ConflictError when the consumer has come further than the first of them already: somebody
+        else has dealt with it.
         """
         places = [_place(document) for document in documents]
         return call(_done, self.name, places)
 
     def rewind(self, key: Any = None, offset: int = 0) -> Call:
-        """Transaction data: read a stream (or all it has committed in) again from an offset on."""
+        """Transaction data: read the stream with this `key` (or all it has committed in) again from an `offset` on, a
+        whole number from 0; ArgumentError otherwise."""
         return call(_rewind, self.name, key, whole_number("offset", offset))
 
 

@@ -37,7 +37,11 @@ _MOST_KEY_ATTRIBUTES = 6
 
 
 class Database:
-    """An immutable database value. Make one with `Connection.db()`; copies are free."""
+    """An immutable database value. Made by `Connection.db`; copies are free. `snapshot` is the position and what the
+    engines read it through, for modules of tourlog.
+
+    What reads raises StorageError once the store is closed, or when its file cannot be read.
+    """
 
     __slots__ = ("snapshot",)
 
@@ -76,10 +80,15 @@ class Database:
         timeout: float | None = None,
         max_rows: int | None = None,
     ) -> Any:
-        """The answer to a query, this database being its `$`; `inputs` are the rest of `:in` in order.
+        """The answer to a `query`, this database being its `$`; `inputs` are the rest of `:in` in order.
 
-        Text or Python data. A relation comes as `Rows`, `[?x ...]` as a list, `[?x ?y]` as a tuple or None,
-        `?x .` as a value or None. `timeout` is in seconds; over it, or over `max_rows`, raises BudgetError.
+        Text or Python data. A relation comes as `Rows`, `[?x ...]` as a list, `[?x ?y]` as a tuple or None, `?x .` as a
+        value or None. `engine` is "auto", "pydatalog" or "compiled". `timeout` is in seconds; over it, or over
+        `max_rows` rows, raises BudgetError.
+
+        Raises QuerySyntaxError, with line and column, for a query that cannot be read; QueryError for one that cannot
+        be planned or computed, or that takes other inputs; DocumentError for an input that is no value, ArgumentError
+        for another engine or limit.
 
         >>> import tourlog
         >>> conn = tourlog.connect()
@@ -90,32 +99,39 @@ class Database:
         return q(query, self, *inputs, engine=engine, timeout=timeout, max_rows=max_rows)
 
     def explain(self, query: Any, *inputs: Any, engine: str = "auto") -> Explanation:
-        """How a query would run: its syntax tree, its plan in strata, the engine and why. Prints readably."""
+        """How a `query` with these `inputs` would run: its syntax tree, its plan in strata, the engine and why. Prints
+        readably. `engine` and the errors are those of `q`: ArgumentError, QuerySyntaxError, QueryError."""
         return explain(query, [self.snapshot, *map(unwrapped, inputs)], engine=engine)
 
     # Documents.
 
     def pull(self, pattern: Any, eid: Any) -> dict[str, Any] | None:
-        """The entity as a document cut to a pull pattern such as `[*]` or `["name", {"friends": ["*"]}]`;
-        None when nothing of it is there."""
+        """The entity whose id is `eid` as a document cut to a pull `pattern` such as `[*]` or
+        `["name", {"friends": ["*"]}]`; None when nothing of it is there.
+
+        Raises QuerySyntaxError for a pattern that cannot be read, ArgumentError or DocumentError for what is no id.
+        """
         return pull(self.snapshot, pattern, [_entity_id(eid)])[0]
 
     def pull_many(self, pattern: Any, eids: Iterable[Any]) -> list[dict[str, Any] | None]:
-        """`pull` for each of several entities, in their order."""
+        """As `pull`, by one `pattern`, for each entity of a list `eids`, in their order. Raises as it does:
+        QuerySyntaxError, ArgumentError, DocumentError."""
         if isinstance(eids, str | bytes | Mapping) or not isinstance(eids, Iterable):
             raise ArgumentError(f"expected a list of entity ids, got {shown(eids)}", argument="eids")
         return pull(self.snapshot, pattern, map(_entity_id, eids))
 
     def entity(self, eid: Any) -> dict[str, Any] | None:
-        """Everything an entity states, with its `db/id`; None when it states nothing.
+        """Everything the entity `eid` states, with its `db/id`; None when it states nothing. ArgumentError or
+        DocumentError for what is no id.
 
         `entity("offset-metadata")` shows the next offset of every stream by the stream's name.
         """
         return self.snapshot.entity(_entity_id(eid))
 
     def facts(self, e: Any = None, a: str | None = None, v: Any = None) -> Iterator[Fact]:
-        """The facts that have this entity, attribute and value; None for any. A history tells retractions
-        by `added`."""
+        """The facts that have the entity `e`, the attribute `a` and the value `v`; None for any. A history tells
+        retractions by `added`. ArgumentError for what is no id or no attribute, DocumentError for a value that no
+        document can hold."""
         if a is not None and type(a) is not str:
             raise ArgumentError(f"expected the name of an attribute or None, got {shown(a)}", argument="a")
         entity = ANY if e is None else _entity_id(e)
@@ -124,15 +140,18 @@ class Database:
     def documents(self, key: Mapping[str, Any], start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
         """The documents of one stream in order, offsets `start` … `stop` - 1, each with `db/id` and `offset`.
 
-        `key` is such as `{"topic": "foo", "partition": 1}`. A stream that does not exist has none.
+        `key` is such as `{"topic": "foo", "partition": 1}`. A stream that does not exist has none. Raises
+        ArgumentError for what is no key or offset, or on a history, which has only facts; DocumentError for a value
+        that no key has.
         """
         return all_of(self.snapshot.documents(*self._slice(key, start, stop)))
 
     def iter_documents(
         self, key: Mapping[str, Any], start: int = 0, stop: int | None = None
     ) -> Iterator[dict[str, Any]]:
-        """The same documents one after the other, read as they are asked for: for streams longer than memory. They
-        are those of this position, whatever is appended meanwhile.
+        """The same documents one after the other, read as they are asked for: for streams longer than memory. They are
+        those of this position, whatever is appended meanwhile. `key`, `start` and `stop`, ArgumentError and
+        DocumentError are those of `documents`.
 
         >>> import tourlog
         >>> conn = tourlog.connect()
@@ -143,7 +162,8 @@ class Database:
         return _one_by_one(self.snapshot.documents(*self._slice(key, start, stop)))
 
     def own_documents(self, key: Mapping[str, Any], start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
-        """The same documents as they were appended, without `db/id` and `offset`."""
+        """The same documents as they were appended, without `db/id` and `offset`. `key`, `start` and `stop`,
+        ArgumentError and DocumentError are those of `documents`."""
         return all_of(self.snapshot.own_documents(*self._slice(key, start, stop)))
 
     def _slice(self, key: Any, start: Any, stop: Any) -> tuple[Stream, int, int]:
@@ -153,8 +173,8 @@ class Database:
         return self.stream(key), low, high
 
     def stream(self, key: Any) -> Stream:
-        """The stream a key names: with its names in the order given if there is such a stream, else in any
-        order in which there is one."""
+        """The stream a `key` names: with its names in the order given if there is such a stream, else in any order in
+        which there is one. ArgumentError for what is no key, DocumentError for a value that none has."""
         if isinstance(key, Stream):
             return checked_stream(key.names, key.values, "the key")
         if not isinstance(key, Mapping) or not key:
@@ -187,8 +207,11 @@ class Database:
     @overload
     def diff(self, older: Database, query: Any, *inputs: Any) -> RowDifference: ...
     def diff(self, older: Database, query: Any = None, *inputs: Any) -> FactDifference | RowDifference:
-        """What `came` and what `went` since an older database of the same store: facts; or, with a query and its
-        inputs after the database, its rows. Either may be a speculation (`with_`).
+        """What came and what went (`came`, `went`) since an `older` database of the same store: facts; or, with a
+        `query` and its `inputs` after the database, its rows. Either may be a speculation (`with_`).
+
+        Raises ArgumentError for a database of another store, a history or a since; with a query the errors of `q`
+        instead: QuerySyntaxError, QueryError.
 
         >>> import tourlog
         >>> conn = tourlog.connect()
@@ -203,22 +226,24 @@ went=[Fact(e='ann', a='age', v=41, tx=2, added=False)])
         return row_difference(older.snapshot, self.snapshot, query, list(map(unwrapped, inputs)))
 
     def tx_range(self, start: int = 1, stop: int | None = None) -> Iterator[PastTransaction]:
-        """The transactions `start` … `stop` - 1 in order: each with its position, instant, id, meta, offsets, and
-        the facts it added and retracted."""
+        """The transactions `start` … `stop` - 1 in order: each with its position, instant, id, meta, offsets, and the
+        facts it added and retracted. ArgumentError for what is no position."""
         first, end = whole_number("start", start), EVERYTHING if stop is None else whole_number("stop", stop)
         return transactions(self.snapshot, max(first, 1), end)
 
     def entity_history(self, eid: Any) -> list[EntityVersion]:
-        """The states an entity went through, oldest first: the transaction, its instant, and the document it left,
-        None where it retracted the entity."""
+        """The states the entity `eid` went through, oldest first: the transaction, its instant, and the document it
+        left, None where it retracted the entity. ArgumentError or DocumentError for what is no id, ArgumentError for
+        `offset-metadata`, which is a view."""
         return versions(self.snapshot, _entity_id(eid))
 
     def as_of(self, t: int | datetime) -> Database:
-        """The database as it was at position `t`, or at an instant (a datetime with a time zone)."""
+        """The database as it was at position `t`, or at an instant (a datetime with a time zone); this one, for a time
+        after its own. ArgumentError for anything else."""
         return Database(_moved(self.snapshot, t=min(self._position(t), self.t)))
 
     def since(self, t: int | datetime) -> Database:
-        """Only what was added after position `t` (or an instant) and still holds."""
+        """Only what was added after position `t` (or an instant) and still holds; ArgumentError for anything else."""
         return Database(_moved(self.snapshot, since=self._position(t)))
 
     def history(self) -> Database:
@@ -226,7 +251,12 @@ went=[Fact(e='ann', a='age', v=41, tx=2, added=False)])
         return Database(_moved(self.snapshot, history=True))
 
     def with_(self, tx_data: Any) -> TxReport:
-        """What `transact` would report, or raise, on this very database; nothing is written."""
+        """The report that `transact` would give, or the error, for this `tx_data` on this very database; nothing is
+        written.
+
+        Raises ArgumentError on a history or a since; TransactionError, DocumentError, ConflictError and InvariantError,
+        see `Connection.transact`.
+        """
         if not self.snapshot.is_plain:
             raise ArgumentError("with_ needs a database as of a position, not a history or a since")
         draft = Draft(self.snapshot)
@@ -245,8 +275,8 @@ went=[Fact(e='ann', a='age', v=41, tx=2, added=False)])
 
 
 class TxReport:
-    """What a transaction did: the databases before and after, and the offsets appended to each stream. Made by
-    tourlog only; what it tells is made when it is asked for."""
+    """What a transaction did, `t` being the position after it. Made by tourlog only; what it tells is made when it is
+    asked for."""
 
     def __init__(
         self,
@@ -272,12 +302,12 @@ class TxReport:
 
     @cached_property
     def offsets(self) -> Mapping[Stream, range]:
-        """The offsets appended to each stream."""
+        """The range of offsets appended to each `Stream`."""
         return dict(self._spans)
 
     @cached_property
     def tx_data(self) -> tuple[Fact, ...]:
-        """The facts added and retracted."""
+        """The facts added and retracted, read when first asked for: StorageError if the store was closed before."""
         return tuple(self._facts())
 
     def _facts(self) -> Iterator[Fact]:
@@ -329,19 +359,21 @@ def q(
     timeout: float | None = None,
     max_rows: int | None = None,
 ) -> Any:
-    """The answer to a query over `inputs`, which stand for `:in` in order: a `Database` (or a collection of
-    tuples) for each source, then values. See `Database.q`."""
+    """The answer to a `query` over `inputs`, which stand for `:in` in order: a `Database` (or a collection of tuples)
+    for each source, then values. `engine`, `timeout` (in seconds), `max_rows` and the errors are those of `Database.q`:
+    QuerySyntaxError, QueryError, BudgetError, DocumentError, ArgumentError."""
     return ask(query, list(map(unwrapped, inputs)), engine=engine, timeout=timeout, max_rows=max_rows)
 
 
 def pydatalog_program(db: Database) -> AbstractContextManager[None]:
-    """A block in which a pyDatalog program of your own can ask a database, in the calling thread.
+    """A block in which a pyDatalog program of your own can ask the database `db`, in the calling thread. ArgumentError
+    for what is none.
 
-    `fact(E, A, V)` are its facts; `document(E, A1, V1, A2, V2, …)` the entities that state every pair of up to
-    eight. They answer from the database as it is asked for: nothing is asserted, nothing can be changed through
-    them, and what the names meant before the block they mean again after it. Values come exactly as they are
-    stored; collections come as tuples, a nested document as the sorted tuple of its pairs. What pyDatalog itself
-    does with values and recursion applies: a right-recursive rule of yours may not end on cyclic data.
+    `fact(E, A, V)` are its facts; `document(E, A1, V1, A2, V2, …)` the entities that state every pair of up to eight.
+    They answer from the database as it is asked for: nothing is asserted, nothing can be changed through them, and what
+    the names meant before the block they mean again after it. Values come exactly as they are stored; collections come
+    as tuples, a nested document as the sorted tuple of its pairs. What pyDatalog itself does with values and recursion
+    applies: a right-recursive rule of yours may not end on cyclic data.
 
     >>> import tourlog
     >>> from pyDatalog import pyDatalog

@@ -24,7 +24,7 @@ ATTEMPTS = 10
 
 
 def unchanged(value: Any) -> Any:
-    """What is stored as it is."""
+    """The `value` as it is."""
     return value
 
 
@@ -32,11 +32,14 @@ def unchanged(value: Any) -> Any:
 class Decider(Generic[State, Command]):
     """What an aggregate is: `initial` state, `decide(state, command)` → events, `evolve(state, event)` → state.
 
-    All three are pure: a command may be decided again on a newer state. `name` tells its snapshots from those of
-    other deciders. Old events pass through the `upcasters`, in order, before anyone sees them. With `snapshot_every`
-    a state is kept in the store at least every so many events, as what `dump` makes of it, a value a document may
-    hold; `restore` makes it a state again. Raise `version` whenever `initial`, `evolve`, an upcaster or the state
-    changes: snapshots of another version are not read, and are replaced when next written to.
+    All three are pure: a command may be decided again on a newer state. `name` tells its snapshots from those of other
+    deciders; `key` is the attribute of events that has the aggregate's id. Old events pass through the `upcasters`, in
+    order, before anyone sees them. With `snapshot_every` a state is kept in the store at least every so many events, as
+    what `dump` makes of it, a value a document may hold; `restore` makes it a state again. Raise `version` whenever
+    `initial`, `evolve`, an upcaster or the state changes: snapshots of another version are not read, and are replaced
+    when next written to.
+
+    ArgumentError for a name that is no text or empty, or a `snapshot_every` that is no number from 1.
 
     >>> import tourlog
     >>> counter = Decider(
@@ -67,13 +70,13 @@ class Decider(Generic[State, Command]):
             raise ArgumentError(f"expected a number of events from 1, got {shown(every)}", argument="snapshot_every")
 
     def upcast(self, event: Event) -> Event:
-        """An event as it would be written today."""
+        """An `event` as it would be written today."""
         for upcaster in self.upcasters:
             event = upcaster(event)
         return event
 
     def fold(self, state: State, events: Iterable[Event]) -> State:
-        """The state after further events, old ones brought up to date first."""
+        """The `state` after further `events`, old ones brought up to date first."""
         for event in events:
             state = self.evolve(state, self.upcast(event))
         return state
@@ -81,8 +84,8 @@ class Decider(Generic[State, Command]):
 
 @dataclass(frozen=True)
 class Aggregate(Generic[State]):
-    """An aggregate as of a position: its state, its next offset, and the offset its snapshot was taken at (0 for
-    none); None when there is one of another version."""
+    """An aggregate as of a position: its `state`, its next `offset`, and the `snapshot_offset` its snapshot was taken
+    at (0 for none); None when there is one of another version."""
 
     state: State
     offset: int
@@ -91,8 +94,8 @@ class Aggregate(Generic[State]):
 
 @dataclass(frozen=True)
 class Handled(Generic[State]):
-    """What handling a command did: the events, the state after them, and the report of their transaction; None when
-    nothing was decided."""
+    """What handling a command did: the `events`, the `state` after them, and the `report` of their transaction; None
+    when nothing was decided."""
 
     state: State
     events: list[Event]
@@ -100,7 +103,8 @@ class Handled(Generic[State]):
 
 
 def load(db: Database, decider: Decider[State, Command], aggregate_id: Any) -> Aggregate[State]:
-    """An aggregate's state: from its snapshot, if there is one, and the events after it.
+    """The state in `db` of the aggregate `aggregate_id`, as its `decider` has it: from its snapshot, if there is one,
+    and the events after it. Raises ArgumentError for what is no database, DocumentError for what is no id.
 
     >>> import tourlog
     >>> conn = tourlog.connect()
@@ -129,12 +133,14 @@ def handle(
     tx_id: str | UUID | None = None,
     attempts: int = ATTEMPTS,
 ) -> Handled[State]:
-    """Decide a command on an aggregate's newest state and append the events, each under the decider's key.
+    """Decide a `command` by the `decider` on the newest state of the aggregate `aggregate_id` and append the events to
+    the store of `conn`, each under the decider's key.
 
-    When others have appended to the aggregate meanwhile, their events are read and the command is decided anew, at
-    most `attempts` times in all; then raises ConflictError. With a `tx_id` the command is decided once and for all:
-    when it is already in the store nothing is decided or written, and what was done then is returned. What `decide`
-    raises is the caller's.
+    When others have appended to the aggregate meanwhile, their events are read and the command is decided anew, at most
+    `attempts` times in all; then raises ConflictError. With a `tx_id` the command is decided once and for all: when it
+    is already in the store nothing is decided or written, and what was done then is returned. An error of the decider's
+    own is the caller's; others are those of `Connection.append`, and ArgumentError for `attempts` that are no number
+    from 1.
     """
     check_connection(conn)
     if type(attempts) is not int or attempts < 1:
@@ -147,7 +153,8 @@ def handle(
 
 
 def drop_snapshots(conn: Connection, decider: Decider[Any, Any]) -> int:
-    """Retract every snapshot of a decider, of whatever version; how many there were."""
+    """Retract from the store of `conn` every snapshot of a `decider`, of whatever version; how many there were.
+    ArgumentError for what is no connection."""
     check_connection(conn)
     found = [fact.e for fact in conn.db().facts(a="snapshot/decider", v=decider.name)]
     if found:

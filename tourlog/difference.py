@@ -28,15 +28,15 @@ Moments = dict[Any, int]
 
 
 class FactDifference(NamedTuple):
-    """The facts that hold now and did not, with the transactions that added them, and those that no longer do,
-    with the transactions that ended them; both in the order of the transactions."""
+    """The facts that hold now and did not (`came`), with the transactions that added them, and those that no longer do
+    (`went`), with the transactions that ended them; both in the order of the transactions."""
 
     came: list[Fact]
     went: list[Fact]
 
 
 class RowDifference(NamedTuple):
-    """The rows a query has now and had not, and those it no longer has."""
+    """The rows a query has now and had not (`came`), and those it no longer has (`went`)."""
 
     came: Rows
     went: Rows

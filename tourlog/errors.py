@@ -36,7 +36,7 @@ def shown(value: object) -> str:
 
 
 class TourlogError(Exception):
-    """The base of every error of tourlog; keyword arguments become attributes."""
+    """The base of every error of tourlog: a `message`, and `details`, keyword arguments that become attributes, too."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)

@@ -17,7 +17,8 @@ AGGREGATE_ID = "aggregate-id"
 def save_events(
     conn: Connection, events: Iterable[Mapping[str, Any]], *, key: str = AGGREGATE_ID, **conditions: Any
 ) -> TxReport:
-    """Append events, each to its aggregate's stream; `conditions` are those of `Connection.append`."""
+    """Append `events` to the store of `conn`, each to the stream of its aggregate, whose id is its attribute `key`. The
+    `conditions` and the errors are those of `Connection.append`; ArgumentError also for what is no connection."""
     check_connection(conn)
     return conn.append(events, key, **conditions)
 
@@ -25,7 +26,8 @@ def save_events(
 def get_events_for_aggregate(
     db: Database, aggregate_id: Any, *, key: str = AGGREGATE_ID, start: int = 0, stop: int | None = None
 ) -> list[dict[str, Any]]:
-    """The events of one aggregate in order, equal to what was saved; offsets `start` … `stop` - 1."""
+    """The events in `db` of the aggregate `aggregate_id` in order, equal to what was saved; offsets `start` … `stop` -
+    1. `key` is the attribute that has the id. Raises ArgumentError or DocumentError for what is no id or offset."""
     check_database(db)
     return db.own_documents({key: aggregate_id}, start, stop)
 
@@ -38,7 +40,11 @@ def hydrate(
     *,
     key: str = AGGREGATE_ID,
 ) -> State:
-    """An aggregate's state: its events applied to `initial` one after another.
+    """The state in `db` of the aggregate `aggregate_id`: `apply(state, event)` for its events one after another, the
+    first on `initial`. `key` is the attribute that has the id.
+
+    Raises ArgumentError for `apply` that cannot be called, ArgumentError or DocumentError for what is no id. What it
+    raises itself is the caller's.
 
     >>> import tourlog
     >>> conn = tourlog.connect()

@@ -8,14 +8,15 @@ from typing import Any
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """What `%load_ext tourlog` does: gives `%%datalog` cells with completion, and shows documents as tables."""
+    """What `%load_ext tourlog` does in the IPython `shell`: gives `%%datalog` cells with completion, and shows
+    documents as tables."""
     from tourlog.notebook import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """What `%unload_ext tourlog` does: takes all of that back."""
+    """What `%unload_ext tourlog` does in the IPython `shell`: takes all of that back."""
     from tourlog.notebook import unload
 
     unload(shell)

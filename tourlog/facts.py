@@ -11,7 +11,8 @@ COLLECTIONS = (list, tuple, set, frozenset)
 
 
 class Fact(NamedTuple):
-    """One fact: entity, attribute, value, the transaction it belongs to; `added` is False for a retraction."""
+    """One fact: entity `e`, attribute `a`, value `v`, the transaction `tx` it belongs to; `added` is False for a
+    retraction."""
 
     e: Any
     a: str

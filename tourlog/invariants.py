@@ -23,7 +23,7 @@ _KEY = ordered_bytes(INVARIANTS)
 
 @dataclass(frozen=True)
 class Invariant:
-    """A query that must have no answer, with its inputs after the database, under a name."""
+    """A `query` that must have no answer, with its `inputs` after the database, under a `name`."""
 
     name: str
     query: Any

@@ -42,7 +42,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import appended: documents, the streams they went to, and the position after it."""
+    """What an import appended: how many `documents`, the `streams` they went to, and the position `t` after it."""
 
     documents: int
     streams: int

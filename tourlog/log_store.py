@@ -17,13 +17,16 @@ KEY = ("topic", "partition")
 
 
 def commit_records(conn: Connection, records: Iterable[Mapping[str, Any]], **conditions: Any) -> TxReport:
-    """Append records, each to its topic's partition; `conditions` are those of `Connection.append`."""
+    """Append `records` to the store of `conn`, each to its topic's partition. The `conditions` and the errors are those
+    of `Connection.append`; ArgumentError also for what is no connection."""
     check_connection(conn)
     return conn.append(records, *KEY, **conditions)
 
 
 def poll(db: Database, topic: Any, partition: Any, offset: int, limit: int | None = None) -> list[dict[str, Any]]:
-    """The records of a partition from `offset` on, in order, each with its `offset`; at most `limit`."""
+    """The records in `db` of the `partition` of a `topic` from `offset` on, in order, each with its `offset`; at most
+    `limit` of them. A partition that does not exist has none. Raises ArgumentError for an offset or a limit that is no
+    whole number from 0, DocumentError for a topic or a partition that no record can have."""
     check_database(db)
     stop = None if limit is None else whole_number("offset", offset) + whole_number("limit", limit)
     documents = db.documents(dict(zip(KEY, (topic, partition), strict=True)), offset, stop)
@@ -31,7 +34,8 @@ def poll(db: Database, topic: Any, partition: Any, offset: int, limit: int | Non
 
 
 def event_to_record(topic: Any, partition: Any, key: str, event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event as a record; `key` names the event's attribute that becomes the record's key.
+    """An `event` as a record of the `topic` and the `partition`; `key` names the event's attribute that becomes the
+    record's key, None where it lacks it. ArgumentError for an event that is no dict, a key that is no string.
 
     >>> event_to_record("t", 1, "aggregate-id", {"aggregate-id": "a", "type": "made"})
     {'topic': 't', 'partition': 1, 'key': 'a', 'value': {'aggregate-id': 'a', 'type': 'made'}}
@@ -53,7 +57,10 @@ def save_events_and_publish(
     tx_id: str | UUID | None = None,
     **conditions: Any,
 ) -> TxReport:
-    """Save events and publish each as a record, in one transaction; `conditions` hold for the events.
+    """Save `events` in the store of `conn` by the attribute `key`, and publish each as a record to the `partition` of a
+    `topic`, in one transaction. The `conditions` hold for the events; they and the errors are those of
+    `Connection.append`: among them DocumentError for a topic or a partition that no record can have, ArgumentError for
+    what is no connection.
 
     With a `tx_id` that is already in the store, nothing is written and the report is that transaction's.
     """

@@ -355,10 +355,11 @@ def _drop_matcher(shell: Any) -> None:
 
 
 def import_file(conn: Connection, path: str | PathLike[str], *key: str) -> Imported:
-    """Append the documents of a file of JSON lines, plain or gzipped, all or none, with a progress bar.
+    """Append the documents of the file `path` of JSON lines, plain or gzipped, to the store of `conn`, each to the
+    stream its `key` attributes name; all or none, with a progress bar.
 
-    Raises ArgumentError for a file that cannot be opened, DocumentError with the number of a line that cannot
-    be stored.
+    Raises ArgumentError for a file that cannot be opened, DocumentError with the number of a line that cannot be
+    stored.
     """
     check_connection(conn)
     name = fspath(path)

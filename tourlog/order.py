@@ -15,10 +15,12 @@ from tourlog.values import plain
 
 
 def append(db: Database, documents: Iterable[Mapping[str, Any]], *keys: str) -> list[dict[str, Any]]:
-    """Transaction data that appends documents to the streams their key attributes name. Pure.
+    """Transaction data that appends `documents` to the streams their key attributes, `keys`, name, as of the database
+    `db`. Pure.
 
-    Each document comes back with its `db/id`, its `offset` and its `db/key` (the names it is ordered by).
-    Under competing writers, `call(append, documents, *keys)` runs it on the newest database.
+    Each document comes back with its `db/id`, its `offset` and its `db/key` (the names it is ordered by). Under
+    competing writers, `call(append, documents, *keys)` runs it on the newest database. Raises ArgumentError for `keys`
+    that no stream can have, DocumentError for a document that cannot be stored or lacks one of them.
 
     >>> import tourlog
     >>> [data["offset"] for data in append(tourlog.connect().db(), [{"k": 1}, {"k": 1}, {"k": 2}], "k")]
@@ -40,7 +42,8 @@ def append(db: Database, documents: Iterable[Mapping[str, Any]], *keys: str) -> 
 
 
 def post_query_transform(rows: Iterable[Any]) -> list[dict[str, Any]]:
-    """The documents of a query's rows, flattened, sorted by `offset`, without `db/id`.
+    """The documents of a query's `rows`, flattened, sorted by `offset`, without `db/id`. ArgumentError unless each is a
+    document with an offset, or a list or tuple of such.
 
     >>> post_query_transform([({"db/id": 7, "offset": 1, "n": 2},), ({"db/id": 8, "offset": 0, "n": 1},)])
     [{'offset': 0, 'n': 1}, {'offset': 1, 'n': 2}]

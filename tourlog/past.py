@@ -24,8 +24,8 @@ _BY_T = attrgetter("t")
 
 @dataclass(frozen=True)
 class PastTransaction:
-    """One transaction of the log: its position, when it was committed, its `tx_id` if it was given one, what the
-    caller stated about it (`meta`), and the offsets it appended to each stream."""
+    """One transaction of the log: its position `t`, the `instant` at which it was committed, its `tx_id` if it was
+    given one, what the caller stated about it (`meta`), and the range of `offsets` it appended to each `Stream`."""
 
     t: int
     instant: datetime
@@ -36,7 +36,7 @@ class PastTransaction:
 
     @cached_property
     def tx_data(self) -> tuple[Fact, ...]:
-        """The facts added and retracted, read when first asked for."""
+        """The facts added and retracted, read when first asked for: StorageError if the store was closed before."""
         return tuple(self._facts())
 
     def __repr__(self) -> str:
@@ -45,7 +45,7 @@ class PastTransaction:
 
 
 class EntityVersion(NamedTuple):
-    """How transaction `t` left an entity: as this document, None when it retracted it."""
+    """How transaction `t`, committed at `instant`, left an entity: as this `document`, None when it retracted it."""
 
     t: int
     instant: datetime

@@ -51,7 +51,8 @@ _NEGATED = "#c0392b"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that shows itself in a notebook. `chart` is Altair's, to be changed or shown with tooltips."""
+    """A picture that shows itself in a notebook, and its `title`. `chart` is Altair's, to be changed or shown with
+    tooltips."""
 
     chart: Any = field(repr=False)
     title: str
@@ -69,7 +70,7 @@ class Picture:
         return data.getvalue()
 
     def save(self, path: str | Path) -> None:
-        """Write the picture to a file that ends in `.svg` or `.png`; ArgumentError for another ending."""
+        """Write the picture to the file `path`, which ends in `.svg` or `.png`; ArgumentError for another ending."""
         file = Path(path)
         match file.suffix.lower():
             case ".svg":
@@ -97,12 +98,13 @@ def _fitting(svg: str) -> str:
 
 
 def timeline(db: Database, *keys: Key, at: str | None = None, kind: str = "type") -> Picture:
-    """Documents in order: a lane for each kind of document of a stream, or for each stream when there are several.
+    """Documents of `db` in order: a lane for each kind of document of a stream, or for each stream when there are
+    several.
 
-    `keys` are those of the streams, such as `{"aggregate-id": "bot-1"}`. `at` names the attribute that says when
-    (a number, or a date, a datetime or its ISO 8601 text, which are shown in UTC); unless given, documents stand at
-    their offsets. `kind` names the attribute that gives the colour. ArgumentError for a stream without documents, or
-    a document without a time.
+    `keys` are those of the streams, such as `{"aggregate-id": "bot-1"}`. `at` names the attribute that says when (a
+    number, or a date, a datetime or its ISO 8601 text, which are shown in UTC); unless given, documents stand at their
+    offsets. `kind` names the attribute that gives the colour. ArgumentError for a stream without documents, a document
+    without a time, or when Altair is not installed.
     """
     check_database(db)
     if not keys:
@@ -185,10 +187,11 @@ def causation(
     label: str = "type",
     most: int = 60,
 ) -> Picture:
-    """What led to the document whose `id` is `start`, and what followed from it, from left to right.
+    """What led to the document of `db` whose `id` is `start`, and what followed from it, from left to right.
 
-    `cause` is the attribute of a document that names the `id` of what caused it, one or several. The nearest `most`
-    documents are shown. ArgumentError when there is no document `start`.
+    `cause` is the attribute of a document that names the `id` of what caused it, one or several, `label` the one that
+    is written on it. The nearest `most` documents are shown. ArgumentError when there is no document `start`, or Altair
+    is not installed; DocumentError for a value that no document can hold.
     """
     check_database(db)
     if type(most) is not int or most < 1:
@@ -247,7 +250,8 @@ def _document_lines(db: Database, node: Any, id: str, label: str) -> tuple[str, 
 
 def rule_graph(rules: Any) -> Picture:
     """How rules depend on each other and on attributes: an arrow leads from a rule to what it uses, dashed and red
-    where that is negated. `rules` are as `q` takes them."""
+    where that is negated. `rules` are `Rules`, such as `tourlog.rules("graph")`, EDN text, or Python data;
+    QuerySyntaxError for others, ArgumentError when Altair is not installed."""
     parsed = parse_rules(rules)
     own = dict.fromkeys(rule.name for rule in parsed)
     heads = {rule.name: " ".join(map(str, rule.parameters)) for rule in parsed}
@@ -278,8 +282,9 @@ def _uses(clauses: Iterable[Clause], is_negated: bool) -> Iterator[tuple[tuple[s
 
 
 def plan_graph(plan: Explanation | Plan) -> Picture:
-    """A plan: the answer on top, and under it the relations it is computed from, each with its clauses in the
-    order in which they run. Arrows are dashed and red where a relation is negated; ↻ marks recursion."""
+    """A `plan`, or what `Database.explain` gives: the answer on top, and under it the relations it is computed from,
+    each with its clauses in the order in which they run. Arrows are dashed and red where a relation is negated; ↻ marks
+    recursion. ArgumentError for anything else, or when Altair is not installed."""
     if not isinstance(plan, Explanation | Plan):
         raise ArgumentError(f"expected a plan, such as db.explain(query), got {shown(plan)}", argument="plan")
     found = plan.plan if isinstance(plan, Explanation) else plan

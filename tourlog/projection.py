@@ -30,8 +30,9 @@ _OF, _KEY, _NAME, _VERSION, _POSITION = (f"projection/{name}" for name in ("of",
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:
-    """What to keep: by `apply(table, event)`, called for each event of the streams ordered `by` these attributes, in
-    the order of the log; or by a `query` whose rows, named by its `:keys`, are the table.
+    """What to keep under a `name`: by `apply(table, event)`, called for each event of the streams ordered `by` these
+    attributes, a tuple, in the order of the log; or by a `query`, with its `inputs` after the database, whose rows,
+    named by its `:keys`, are the table. ArgumentError for both or neither, and for a name that is none.
 
     In `apply`, the table maps keys to rows, dicts; a row counts as changed when it is assigned. Rows can be queried:
     column `total` of the projection `sales` is the attribute `sales/total`, the row's key `projection/key`. Raise
@@ -57,16 +58,18 @@ class Projection:
         return b"projection\0" + ordered_bytes(self.name) + b"\0"
 
     def row_id(self, key: Any) -> bytes:
+        """The entity that has the row of a `key`, a value a document can hold; DocumentError for another."""
         return self.id + ordered_bytes(key)
 
     def row(self, entity: Mapping[str, Any]) -> Row:
-        """The columns of a row's entity."""
+        """The columns of a row, of what its `entity` states."""
         prefix = f"{self.name}/"
         return {name.removeprefix(prefix): value for name, value in entity.items() if name.startswith(prefix)}
 
 
 class Table(MutableMapping[Any, Row]):
-    """A projection's table while it is being brought up to date: rows as stored, and as changed since."""
+    """A projection's table while it is being brought up to date: rows as stored, and as changed since. Made by
+    `update`. Maps keys to dicts: KeyError for a key without a row, ArgumentError for a row that is no dict or empty."""
 
     def __init__(self, db: Database, projection: Projection, *, empty: bool = False) -> None:
         self._db, self._projection, self._empty = db, projection, empty
@@ -116,10 +119,12 @@ class Table(MutableMapping[Any, Row]):
 
 
 def update(conn: Connection, projection: Projection) -> int:
-    """Bring a projection's table up to date with what the store holds now; how many of its rows were changed.
+    """Bring the table of a `projection` up to date with what the store of `conn` holds now; how many of its rows were
+    changed. ArgumentError for what is no connection, or a query without `:keys`; a query's own errors are those of
+    `Database.q`.
 
-    Table and position are committed together, every so many transactions of the log. Not to be called in a
-    transaction that has already changed something: what it appends after that would be missed.
+    Table and position are committed together, every so many transactions of the log. Not to be called in a transaction
+    that has already changed something, as what it appends after that would be missed: TransactionError.
 
     >>> import tourlog
     >>> def count(table, event):
@@ -146,20 +151,22 @@ def update(conn: Connection, projection: Projection) -> int:
 
 
 def table(db: Database, projection: Projection) -> dict[Any, Row]:
-    """A projection's rows, as they were last brought up to date, by their keys; those of a query by the tuple of
-    their values."""
+    """The rows in `db` of a `projection`, as they were last brought up to date, by their keys; those of a query by the
+    tuple of their values. ArgumentError for what is no database."""
     check_database(db)
     return {entity[_KEY]: projection.row(entity) for entity in _entities(db, projection)}
 
 
 def rows(db: Database, projection: Projection) -> list[Row]:
-    """A projection's rows, as they were last brought up to date, in the order of their keys."""
+    """The rows in `db` of a `projection`, as they were last brought up to date, in the order of their keys.
+    ArgumentError for what is no database."""
     check_database(db)
     return [projection.row(entity) for entity in _entities(db, projection)]
 
 
 def position(db: Database, projection: Projection) -> int:
-    """The position of the log that a projection's table is of; 0 if there is none, or one of another version."""
+    """The position of the log that the table in `db` of a `projection` is of; 0 if there is none, or one of another
+    version. ArgumentError for what is no database."""
     check_database(db)
     kept = db.entity(projection.id)
     return kept[_POSITION] if kept is not None and kept[_VERSION] == projection.version else 0

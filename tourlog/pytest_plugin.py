@@ -61,8 +61,8 @@ def _opened(path: Path | None, stopped: bool) -> Connection:
 
 @dataclass
 class Clock:
-    """The clock by which stores date transactions. It stands unless it is moved; transactions that share a moment
-    are a microsecond apart, as a log wants them.
+    """The clock by which stores date transactions. It stands at `now` unless it is moved; transactions that share a
+    moment are a microsecond apart, as a log wants them.
 
     >>> clock = Clock()
     >>> clock.advance(minutes=90)
@@ -73,11 +73,11 @@ class Clock:
     now: datetime = datetime(2020, 1, 1, tzinfo=UTC)
 
     def advance(self, **duration: float) -> None:
-        """Move it on; the arguments are those of `timedelta`."""
+        """Move it on by a `duration` as `timedelta` takes it, such as `seconds=1`."""
         self.now += timedelta(**duration)
 
     def time_ns(self) -> int:
-        """Nanoseconds since 1970, as `time.time_ns` has them."""
+        """Nanoseconds since 1970, the unit of `time.time_ns`."""
         return (self.now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
@@ -111,7 +111,9 @@ def scenarios(conn: Connection, decider: Decider[Any, Any] | None) -> Iterator[C
 
 @dataclass
 class Scenario:
-    """What has happened, what is asked for, what must come of it."""
+    """What has happened to the aggregate `aggregate_id` in the store `conn`, what is asked for, what must come of it.
+    Made by the fixture `given`. `commands` are yet to be put to the `decider`; `is_pending` until `then` has asked for
+    the outcome."""
 
     conn: Connection
     aggregate_id: Any
@@ -120,15 +122,16 @@ class Scenario:
     is_pending: bool = True
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Add to what has happened."""
+        """Add `events` to what has happened."""
         self.conn.append([{self.key: self.aggregate_id, **event} for event in events], self.key)
 
     @property
     def key(self) -> str:
+        """The attribute of events that has the aggregate's id."""
         return AGGREGATE_ID if self.decider is None else self.decider.key
 
     def when(self, command: Any) -> Scenario:
-        """This command comes next: for the decider, or else a function of the store. It is run by `then`."""
+        """This `command` comes next: for the decider, or else a function of the store. It is run by `then`."""
         self.commands.append(command)
         self.is_pending = True
         return self
@@ -136,11 +139,12 @@ class Scenario:
     def then(
         self, *expected: Any, raises: type[BaseException] | None = None, match: str = "", inputs: Sequence[Any] = ()
     ) -> Scenario:
-        """Exactly these events come of it, in order; or, given a query, its answer is the one that follows (without
-        one: it has an answer); or with `raises`, the command is refused and nothing is written.
+        """Exactly the `expected` events come of it, in order; or, given a query and its `inputs`, its answer is the one
+        that follows (without one: it has an answer); or the command `raises` an error whose text has a `match` for a
+        regular expression, and nothing is written. AssertionError otherwise, which shows the difference.
 
-        The aggregate's own key may be left out of events. A relation's rows are compared in any order, unless the
-        query orders them.
+        The aggregate's own key may be left out of events. A relation's rows are compared in any order, unless the query
+        orders them.
         """
         __tracebackhide__ = True
         self.is_pending = False

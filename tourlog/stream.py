@@ -33,7 +33,8 @@ _OFFSET_BITS = 62
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """A stream: the names of its key attributes and their values, compared as typed tuples.
+    """A stream: the `names` of its key attributes and their `values`, compared as typed tuples. ArgumentError unless
+    they are two tuples of one length.
 
     >>> Stream(("topic", "partition"), ("foo-1", 2)) == Stream(("topic", "partition"), ("foo", "1-2"))
     False
@@ -70,7 +71,8 @@ class Stream:
 
     @property
     def key(self) -> bytes:
-        """Canonical bytes: equal for equal streams, different for different ones."""
+        """Canonical bytes: equal for equal streams, different for different ones. DocumentError for a value that no
+        document can hold."""
         if self._key is None:
             object.__setattr__(self, "_key", ordered_bytes((self.names, self.values)))
         return self._key  # type: ignore[return-value]  # set above

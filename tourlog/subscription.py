@@ -32,7 +32,8 @@ _CACHED_STREAMS = 4096
 
 
 class Position(NamedTuple):
-    """A document's place in the order of commits: its transaction, and its number among that one's documents."""
+    """A document's place in the order of commits: its transaction `t`, and its `number` among that one's documents,
+    counted from 0."""
 
     t: int
     number: int
@@ -68,7 +69,9 @@ class Selection:
 class Subscription:
     """An iterator of (place, document) that waits for what comes. Made by `Connection.subscribe`.
 
-    One thread at a time reads it; any may close it. It ends when it, or its connection, is closed.
+    One thread at a time reads it; any may close it. It ends when it, or its connection, is closed. Reading raises
+    QueryError when its query cannot be computed for a document; reading again then begins with the first that was not
+    handed out.
     """
 
     def __init__(self, newest: Callable[[], Snapshot], watch: Watch, reader: Reader, where: Any) -> None:
@@ -117,18 +120,32 @@ class Subscription:
 
     def take(self, limit: int, timeout: float | None = 0) -> list[Item]:
         """Up to `limit` documents with their places; waits up to `timeout` seconds (None: as long as it takes) until
-        there is one, but not for more. Empty when there is none by then, or when all is closed."""
+        there is one, but not for more. Empty when there is none by then, or when all is closed. ArgumentError for a
+        limit that is no whole number, or a timeout that is no number."""
         most = whole_number("limit", limit)
+        check_timeout(timeout)
         deadline = None if timeout is None else monotonic() + timeout
         while True:
-            items = list(islice(iter(self._next, None), most))
+            items = self._taken(most)
             rest = None if deadline is None else deadline - monotonic()
             if items or not most or self.closed or (rest is not None and rest <= 0):
                 return items
             self.wait(rest)
 
+    def _taken(self, most: int) -> list[Item]:
+        """Up to so many documents that are there already: all of them, or an error and none is passed."""
+        first = self._place
+        try:
+            return list(islice(iter(self._next, None), most))
+        except BaseException:
+            self._place = first
+            self._read_again()
+            raise
+
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there may be something to read, or all is closed; False when that took too long."""
+        """Wait until there may be something to read, or all is closed; False when that took more than `timeout`
+        seconds. ArgumentError for a timeout that is no number."""
+        check_timeout(timeout)
         self._woken.clear()
         self._watch.register(self._woken.set)
         try:
@@ -143,7 +160,7 @@ class Subscription:
         self._watch.register(wake)
 
     def withdraw(self, wake: Callable[[], None]) -> None:
-        """Call it no more."""
+        """Call `wake`, which `call_when_grown` was given, no more."""
         self._watch.withdraw(wake)
 
     def _is_behind(self) -> bool:
@@ -245,6 +262,14 @@ def _filtered(found: Iterator[Item], snapshot: Snapshot, query: Any, inputs: Seq
         rows = answer(snapshot, query, [[document[ID_KEY] for _, document in chunk], *inputs])
         wanted = {identity(row[0]) for row in rows}
         yield from (item for item in chunk if identity(item[1][ID_KEY]) in wanted)
+
+
+def check_timeout(timeout: object) -> None:
+    """Raise `ArgumentError` unless this is a number of seconds to wait, or None."""
+    if timeout is not None and (type(timeout) not in (int, float) or timeout != timeout):
+        raise ArgumentError(
+            f"expected a number of seconds or None for timeout, got {shown(timeout)}", argument="timeout"
+        )
 
 
 def following(place: Place) -> Place:

@@ -44,7 +44,8 @@ _MOST_CALLS = 100
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A transaction function and its arguments; made by `call`."""
+    """A transaction function: `function`, called with the database first, then its `arguments` and `keywords`. Made by
+    `call`."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -52,8 +53,8 @@ class Call:
 
 
 def call(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Call:
-    """A transaction function: run with the database as it is then, first, and these arguments; what it
-    returns is transaction data that takes its place.
+    """A transaction function: `function`, run with the database as it is then, first, and these `arguments` and
+    `keywords`; what it returns is transaction data that takes its place.
 
     Raises TransactionError when `function` cannot be called.
     """

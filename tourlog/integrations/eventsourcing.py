@@ -56,7 +56,8 @@ _NOTIFICATIONS = Stream((_EVENTS.sequence,), (_APPLICATION_SEQUENCE,))
 
 
 class TourlogRecorder(Recorder):
-    """What every recorder has: the store, and its newest database to ask."""
+    """What every recorder has: the `datastore`, and its newest database to ask. Made by `Factory`. Every method raises
+    OperationalError once the store is closed, or when its file cannot be read or written."""
 
     def __init__(self, datastore: Datastore) -> None:
         self.datastore = datastore
@@ -68,14 +69,15 @@ class TourlogRecorder(Recorder):
 
 
 class TourlogAggregateRecorder(TourlogRecorder, AggregateRecorder):
-    """Records events in the sequences of their aggregates."""
+    """Records events in the sequences of their aggregates, under the names in `attributes`. Made by `Factory`."""
 
     def __init__(self, datastore: Datastore, purpose: str = "events") -> None:
         super().__init__(datastore)
         self.attributes = Attributes(purpose)
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
-        """Record events, all or none; IntegrityError if an aggregate already has one of their versions."""
+        """Record `stored_events`, all or none; `kwargs` are what other recorders take. IntegrityError if an aggregate
+        already has one of their versions, DataError for a version below 0 or what cannot be stored."""
         self._insert(stored_events, **kwargs)
         return None
 
@@ -88,7 +90,8 @@ class TourlogAggregateRecorder(TourlogRecorder, AggregateRecorder):
         desc: bool = False,
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
-        """The events of an aggregate with versions gt + 1 … lte, in order or the opposite; at most `limit`."""
+        """The events of the aggregate `originator_id` with versions `gt` + 1 … `lte`, in order or, with `desc`, the
+        opposite; at most `limit`. DataError for what is no id."""
         with persistence_errors():
             sequence = AggregateSequence(self.db().snapshot, self.attributes, originator_id)
             return [self.attributes.event(document) for document in sequence.select(gt, lte, desc, limit)]
@@ -116,11 +119,12 @@ class TourlogAggregateRecorder(TourlogRecorder, AggregateRecorder):
 
 
 class TourlogApplicationRecorder(TourlogAggregateRecorder, ApplicationRecorder):
-    """Records events in the sequences of their aggregates and in that of the application, whose ids are 1, 2, 3, …
-    in the order of commits: a reader that has seen one has seen all before it."""
+    """Records events in the sequences of their aggregates and in that of the application, whose ids are 1, 2, 3, … in
+    the order of commits: a reader that has seen one has seen all before it. Made by `Factory`."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
-        """As an aggregate recorder does; the ids of the notifications."""
+        """Record `stored_events` as an aggregate recorder does, with its errors, IntegrityError and DataError; the ids
+        of their notifications. `kwargs` has the `tracking` of a process recorder."""
         offsets = self._insert(stored_events, **kwargs).offsets.get(_NOTIFICATIONS, range(0))
         return [offset + 1 for offset in offsets]
 
@@ -133,7 +137,8 @@ class TourlogApplicationRecorder(TourlogAggregateRecorder, ApplicationRecorder):
         *,
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
-        """At most `limit` notifications from `start` (or the next, unless inclusive) to `stop`, of these topics."""
+        """At most `limit` notifications from `start` (or the next, unless `inclusive_of_start`) to `stop`, of these
+        `topics`, or of all if there are none."""
         first = 0 if start is None else max(start - 1 if inclusive_of_start else start, 0)
         end = EVERYTHING if stop is None else max(stop, 0)
         if not topics:
@@ -148,8 +153,8 @@ class TourlogApplicationRecorder(TourlogAggregateRecorder, ApplicationRecorder):
             return self.db().snapshot.next_offset(_NOTIFICATIONS) or None
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
-        """Notifications after `gt`, waiting for new ones: at once for a commit of this factory's recorders, within
-        some 50 ms for one of another process."""
+        """Notifications after `gt`, of these `topics` or of all, waiting for new ones: at once for a commit of this
+        factory's recorders, within some 50 ms for one of another process."""
         return TourlogSubscription(recorder=self, gt=gt, topics=topics)
 
     def _notifications(self, first: int, end: int, topics: frozenset[str]) -> Iterator[Notification]:
@@ -169,13 +174,14 @@ class TourlogApplicationRecorder(TourlogAggregateRecorder, ApplicationRecorder):
 
 
 class TourlogSubscription(ListenNotifySubscription[TourlogApplicationRecorder]):
-    """Notifications as they are recorded."""
+    """Notifications as they are recorded. Made by `TourlogApplicationRecorder.subscribe`."""
 
     def __init__(self, recorder: TourlogApplicationRecorder, gt: int | None = None, topics: Sequence[str] = ()) -> None:
         super().__init__(recorder=recorder, gt=gt, topics=topics)
         recorder.datastore.listen(self._has_been_notified)
 
     def stop(self) -> None:
+        """End it: whoever waits for it stops."""
         super().stop()
         self._recorder.datastore.unlisten(self._has_been_notified)
 
@@ -184,15 +190,16 @@ class TourlogSubscription(ListenNotifySubscription[TourlogApplicationRecorder]):
 
 
 class TourlogTrackingRecorder(TourlogRecorder, TrackingRecorder):
-    """Records how far the notifications of other applications have been processed."""
+    """Records how far the notifications of other applications have been processed. Made by `Factory`."""
 
     def insert_tracking(self, tracking: Tracking) -> None:
-        """Record a position; IntegrityError unless it is past the one recorded for the application."""
+        """Record the position that `tracking` says: IntegrityError unless it is past the one recorded for the
+        application, DataError if it cannot be stored."""
         with self.recording(tracking):
             pass
 
     def max_tracking_id(self, application_name: str) -> int | None:
-        """The position recorded for an application; None if there is none."""
+        """The position recorded for the application `application_name`; None if there is none."""
         return _tracked(self.db(), application_name)
 
     def wait(
@@ -202,8 +209,9 @@ class TourlogTrackingRecorder(TourlogRecorder, TrackingRecorder):
         timeout: float = 1.0,
         interrupt: Event | None = None,
     ) -> None:
-        """Return as soon as the position has been recorded, woken by the commits of this factory's recorders; looks
-        every 50 ms for those of others. TimeoutError after `timeout` seconds, WaitInterruptedError when interrupted."""
+        """Return as soon as the position `notification_id` of `application_name` has been recorded, woken by the
+        commits of this factory's recorders; looks every 50 ms for those of others. TimeoutError after `timeout`
+        seconds, WaitInterruptedError when `interrupt` is set."""
         deadline, committed = monotonic() + timeout, Event()
         self.datastore.listen(committed)
         try:
@@ -224,8 +232,10 @@ class TourlogTrackingRecorder(TourlogRecorder, TrackingRecorder):
 
     @contextmanager
     def recording(self, tracking: Tracking | None) -> Iterator[Connection]:
-        """A transaction that records a position together with whatever the block writes through the connection
-        it is given: how a materialised view stays exactly as far as its tracking says."""
+        """A transaction that records the position in `tracking`, if it is given, together with whatever the block
+        writes through the connection it is given: how a materialised view stays exactly as far as its tracking says.
+        IntegrityError unless the position is past the one recorded, DataError for what the block writes that cannot be
+        stored."""
         with persistence_errors(), self.datastore.connection.transaction() as connection:
             if tracking is not None:
                 _track(connection, tracking)
@@ -234,7 +244,7 @@ class TourlogTrackingRecorder(TourlogRecorder, TrackingRecorder):
 
 
 class TourlogProcessRecorder(TourlogTrackingRecorder, TourlogApplicationRecorder, ProcessRecorder):
-    """Records new events together with the position of what they were the answer to."""
+    """Records new events together with the position of what they were the answer to. Made by `Factory`."""
 
     def _insert(self, stored_events: Sequence[StoredEvent], tracking: Tracking | None = None, **_: Any) -> TxReport:
         if tracking is None:
@@ -256,6 +266,9 @@ _Recorder = TypeVar("_Recorder", bound=TourlogRecorder)
 class Factory(InfrastructureFactory[TourlogTrackingRecorder], DCBInfrastructureFactory[TourlogTrackingRecorder]):
     """Makes the recorders of one store, for applications and for dynamic consistency boundaries.
 
+    `env` has the settings: `TOURLOG_PATH`, the file, and `TOURLOG_DURABILITY`. `datastore` is the open store:
+    OperationalError when it cannot be opened, ArgumentError for another durability.
+
     >>> from eventsourcing.application import Application
     >>> from eventsourcing.domain import Aggregate
     >>> app = Application(env={"PERSISTENCE_MODULE": "tourlog.integrations.eventsourcing"})
@@ -275,26 +288,34 @@ class Factory(InfrastructureFactory[TourlogTrackingRecorder], DCBInfrastructureF
             self.datastore = Datastore(path, self.env.get(self.TOURLOG_DURABILITY) or "full")
 
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
-        """A recorder of aggregates' sequences; those of each purpose, such as "snapshots", are apart."""
+        """A recorder of aggregates' sequences; those of each `purpose`, such as "snapshots", are apart."""
         return TourlogAggregateRecorder(self.datastore, purpose)
 
     def application_recorder(self) -> ApplicationRecorder:
+        """A recorder of the application's sequence, of the class that `APPLICATION_RECORDER_TOPIC` names in the
+        environment, or ours; TypeError if it is no subclass of ours."""
         return self._recorder(self.APPLICATION_RECORDER_TOPIC, TourlogApplicationRecorder)
 
     def tracking_recorder(
         self, tracking_recorder_class: type[TourlogTrackingRecorder] | None = None
     ) -> TourlogTrackingRecorder:
+        """A recorder of positions, of the class `tracking_recorder_class`, or that `TRACKING_RECORDER_TOPIC` names in
+        the environment, or ours; TypeError if one named there is no subclass of ours."""
         if tracking_recorder_class is not None:
             return tracking_recorder_class(self.datastore)
         return self._recorder(self.TRACKING_RECORDER_TOPIC, TourlogTrackingRecorder)
 
     def process_recorder(self) -> ProcessRecorder:
+        """A recorder of events with positions, of the class that `PROCESS_RECORDER_TOPIC` names in the environment, or
+        ours; TypeError if it is no subclass of ours."""
         return self._recorder(self.PROCESS_RECORDER_TOPIC, TourlogProcessRecorder)
 
     def dcb_recorder(self) -> TourlogDCBRecorder:
+        """A recorder of decisions."""
         return TourlogDCBRecorder(self.datastore)
 
     def close(self) -> None:
+        """Close the store; its subscriptions end. Closing again does nothing."""
         self.datastore.close()
 
     def _recorder(self, variable: str, default: type[_Recorder]) -> _Recorder:

@@ -39,7 +39,8 @@ _NEAR = 20
 
 
 class TourlogDCBRecorder(DCBRecorder):
-    """Records decisions in one sequence, positions 1, 2, 3, …"""
+    """Records decisions in one sequence, positions 1, 2, 3, …, in its `datastore`. Made by `Factory`. Every method
+    raises OperationalError once the store is closed, or when its file cannot be read or written."""
 
     def __init__(self, datastore: Datastore) -> None:
         self.datastore = datastore
@@ -47,8 +48,8 @@ class TourlogDCBRecorder(DCBRecorder):
     def read(
         self, query: DCBQuery | None = None, *, after: int | None = None, limit: int | None = None
     ) -> DCBReadResponse:
-        """The decisions after a position that match any item of the query, all if it has none; at most `limit`.
-        The response's head is the newest position there is, or that of the last one returned if limited."""
+        """The decisions `after` a position that match any item of the `query`, all if it has none; at most `limit`. The
+        response's head is the newest position there is, or that of the last one returned if limited."""
         with persistence_errors():
             snapshot = self.datastore.connection.db().snapshot
             end = snapshot.next_offset(_DECISIONS)
@@ -58,8 +59,9 @@ class TourlogDCBRecorder(DCBRecorder):
         return TourlogReadResponse(iter(decisions), newest or None)
 
     def append(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None) -> int:
-        """Record decisions, all or none, unless one that was recorded after `condition.after` matches its query:
-        IntegrityError. The position of the last."""
+        """Record decisions, `events`, all or none, unless one that was recorded after `condition.after` matches its
+        query: IntegrityError. The position of the last. ProgrammingError for none, DataError for what cannot be
+        stored."""
         if not events:
             raise ProgrammingError("expected at least one event to append, got none")
         documents = [
@@ -74,18 +76,19 @@ class TourlogDCBRecorder(DCBRecorder):
         return offsets.stop
 
     def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> TourlogDCBSubscription:
-        """What `read` gives, waiting for new decisions."""
+        """What `read` gives for a `query`, `after` a position, waiting for new decisions."""
         return TourlogDCBSubscription(self, query=query, after=after)
 
 
 class TourlogReadResponse(DCBReadResponse):
-    """Decisions that were read, and how far the reader has seen."""
+    """Decisions that were read, and how far the reader has seen. Made by `TourlogDCBRecorder.read`."""
 
     def __init__(self, decisions: Iterator[DCBSequencedEvent], head: int | None) -> None:
         self._decisions, self._head = decisions, head
 
     @property
     def head(self) -> int | None:
+        """The newest position there is, or that of the last decision returned if limited; None if there is none."""
         return self._head
 
     def __next__(self) -> DCBSequencedEvent:
@@ -93,13 +96,14 @@ class TourlogReadResponse(DCBReadResponse):
 
 
 class TourlogDCBSubscription(DCBListenNotifySubscription[TourlogDCBRecorder]):
-    """Decisions as they are recorded."""
+    """Decisions as they are recorded. Made by `TourlogDCBRecorder.subscribe`."""
 
     def __init__(self, recorder: TourlogDCBRecorder, query: DCBQuery | None = None, after: int | None = None) -> None:
         super().__init__(recorder=recorder, query=query, after=after)
         recorder.datastore.listen(self._has_been_notified)
 
     def stop(self) -> None:
+        """End it: whoever waits for it stops."""
         super().stop()
         self._recorder.datastore.unlisten(self._has_been_notified)
 

@@ -34,29 +34,36 @@ class Attributes:
     purpose: str = "events"
 
     def named(self, name: str) -> str:
+        """The attribute of a name."""
         return name if self.purpose == "events" else f"{self.purpose}/{name}"
 
     @cached_property
     def sequence(self) -> str:
+        """The key attribute of the streams."""
         return self.named("sequence")
 
     @cached_property
     def originator_id(self) -> str:
+        """The attribute of an aggregate's id."""
         return self.named("originator_id")
 
     @cached_property
     def version(self) -> str:
+        """The attribute of an event's version."""
         return self.named("originator_version")
 
     @cached_property
     def topic(self) -> str:
+        """The attribute of an event's topic."""
         return self.named("topic")
 
     @cached_property
     def state(self) -> str:
+        """The attribute of an event's state."""
         return self.named("state")
 
     def stream(self, originator_id: UUID | str) -> Stream:
+        """The stream of an aggregate."""
         return Stream((self.sequence,), (originator_id,))
 
     def late_stream(self, originator_id: UUID | str) -> Stream:
@@ -65,6 +72,7 @@ class Attributes:
         return Stream((self.sequence,), (f"late {kind} {originator_id}".encode("utf-8", "surrogatepass"),))
 
     def document(self, event: StoredEvent, stream: Stream) -> Document:
+        """An event as a document of a stream."""
         return {
             self.sequence: stream.values[0],
             self.originator_id: event.originator_id,
@@ -74,6 +82,7 @@ class Attributes:
         }
 
     def event(self, document: Document) -> StoredEvent:
+        """The event that a document is."""
         return StoredEvent(
             originator_id=document[self.originator_id],
             originator_version=document[self.version],
@@ -92,14 +101,17 @@ class AggregateSequence:
 
     @cached_property
     def stream(self) -> Stream:
+        """The aggregate's stream."""
         return self.attributes.stream(self.originator_id)
 
     @cached_property
     def late_stream(self) -> Stream:
+        """The stream of its late events."""
         return self.attributes.late_stream(self.originator_id)
 
     @cached_property
     def length(self) -> int:
+        """How many documents the aggregate's stream has."""
         return self.snapshot.next_offset(self.stream)
 
     @property

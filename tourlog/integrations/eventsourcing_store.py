@@ -46,6 +46,7 @@ class Datastore:
         event.set()
 
     def unlisten(self, event: Event) -> None:
+        """Set `event` no more."""
         with self._lock:
             self._listeners.discard(event)
 
@@ -57,6 +58,7 @@ class Datastore:
             event.set()
 
     def close(self) -> None:
+        """Close the store, and wake whoever waits for a commit."""
         self.connection.close()
         self.notify()
 

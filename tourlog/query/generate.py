@@ -37,13 +37,14 @@ _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|;[^\n]*|\\.|[\[\]]', re.DOTALL)
 
 @dataclass(frozen=True)
 class GeneratedQuery:
-    """A query made by `gen_datalog`. `q` takes it as it is; `str` and `edn` give its text, `data` the same as
-    Python data."""
+    """A query. Made by `gen_datalog`; `q` takes it as it is. `str` and `edn` give its text, `data` the same as Python
+    data."""
 
     data: Mapping[str, Any]
 
     @cached_property
     def edn(self) -> str:
+        """The query as EDN text."""
         where = [_clause_form(clause) for clause in self.data["where"]]
         inputs = [Symbol(name) for name in self.data["in"]]
         find = [(Symbol("pull"), Symbol("?e"), [Symbol("*")])]
@@ -62,7 +63,8 @@ class GeneratedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Rules as EDN text; `q` takes them for `%`. `+` puts two together.
+    """Rules as EDN text, `edn`; `q` takes them for `%`. `+` puts two together; QuerySyntaxError if one is no vector of
+    rules.
 
     >>> print(Rules("[[(bot ?e) [?e :bot]]]") + Rules("[[(cat ?e) [?e :cat]]] ; and cats"))
     [[(bot ?e) [?e :bot]]
@@ -88,8 +90,9 @@ class Rules:
 
 
 def gen_datalog(offset_type: str, *keys: str) -> GeneratedQuery:
-    """The query for a stream's documents: "all", "nthrest" (offset ≥ ?o), "take" (< ?o), "nth" (= ?o) or
-    "slice" (?f-o ≤ offset < ?t-o). Its inputs are the database, the key's values, then the offsets.
+    """The query for the documents of a stream ordered by `keys`. `offset_type` is "all", "nthrest" (offset ≥ ?o),
+    "take" (< ?o), "nth" (= ?o) or "slice" (?f-o ≤ offset < ?t-o). Its inputs are the database, the key's values, then
+    the offsets. ArgumentError for another type, or names that no key has.
 
     >>> print(gen_datalog("take", "topic"))  # doctest: +NORMALIZE_WHITESPACE
     {:find [(pull ?e [*])] :in [$ ?topic ?o] :where [[?e :db/key ["topic"]] [?e :topic ?topic]
@@ -107,8 +110,9 @@ def gen_datalog(offset_type: str, *keys: str) -> GeneratedQuery:
 
 
 def gen_rules(*keys: str) -> Rules:
-    """The order of streams as rules to compose with others: the five offset types `all`, `nthrest`, `take`, `nth`
-    and `slice`, and `first`, `latest`, `next`, `before` and `within`, as `rules/order.edn` describes them.
+    """The order of the streams with these `keys` as rules to compose with others: the five offset types `all`,
+    `nthrest`, `take`, `nth` and `slice`, and `first`, `latest`, `next`, `before` and `within`, as `rules/order.edn`
+    describes them. ArgumentError for names that no key has.
 
     Each takes `?e`, the key's values, then what else it is about: `(slice ?e ?topic ?partition 0 10)`.
     """
@@ -133,7 +137,7 @@ def gen_rules(*keys: str) -> Rules:
 
 
 def rules(name: str) -> Rules:
-    """A rule library of tourlog, by name; ArgumentError naming those there are for any other name."""
+    """A rule library of tourlog, by `name`; ArgumentError naming those there are for any other name."""
     return Rules(read_rule_file(name))
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Rows(Sequence[Any]):
     """Rows without duplicates: tuples, or dicts when the query names its columns. Never changes.
 
-    Equal to a sequence of the same rows in the same order, and to a set of the same tuples.
+    `Rows(columns, rows)`; `columns` are the names in order. Equal to a sequence of the same rows in the same order, and
+    to a set of the same tuples.
 
     >>> Rows(("?x",), [(1,), (2,)]) == {(2,), (1,)}
     True
@@ -65,12 +66,12 @@ class Rows(Sequence[Any]):
         return to_pandas(self.columns, self._rows)
 
     def to_polars(self) -> polars.DataFrame:
-        """The rows as a polars DataFrame, as `to_pandas`."""
+        """The rows as a polars DataFrame, as `to_pandas`; raises ArgumentError when polars is not installed."""
         return to_polars(self.columns, self._rows)
 
     def to_arrow(self) -> pyarrow.Table:
-        """The rows as an Arrow Table, as `to_pandas`; raises ArgumentError also for a column of values that no
-        type of Arrow's holds exactly, such as numbers and texts."""
+        """The rows as an Arrow Table, as `to_pandas`; raises ArgumentError when pyarrow is not installed, and for a
+        column of values that no type of Arrow's holds exactly, such as numbers and texts."""
         return to_arrow(self.columns, self._rows)
 
     def _repr_html_(self) -> str:

@@ -47,8 +47,8 @@ _plan = lru_cache(maxsize=512)(make_plan)
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How a query runs: its syntax tree, its plan, the engine and why, and what that engine is given: SQL, or
-    pyDatalog's clauses. Prints readably."""
+    """How a `query` runs: its syntax tree, its `plan`, the `engine` and the `reason` why, and the `program` that engine
+    is given: SQL, or pyDatalog's clauses. Made by `Database.explain`. Prints readably."""
 
     query: Query
     plan: Plan

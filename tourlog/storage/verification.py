@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong with a store: where, and what."""
+    """One thing that is wrong with a store: `where`, and `what`."""
 
     where: str
     what: str
@@ -15,7 +15,8 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` saw: how much of everything, and what is wrong. `ok` when nothing is."""
+    """What `tourlog.verify` saw in the file `path`: its `position`, how many `streams`, `documents`, `batches` and
+    `entities` there are, and what is wrong (`findings`). `ok` when nothing is."""
 
     path: str
     position: int
