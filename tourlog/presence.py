@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tourlog.facts import elements
 from tourlog.snapshot import Snapshot, state_values
@@ -19,23 +19,40 @@ _FEW = 50
 """So many entities are looked at, the newest first, for one that states all that is wanted."""
 
 _OFFSET_BITS = 40
+_LONGEST = 64
+_SCALARS = frozenset({int, float})
+_TEXTS = frozenset({str, bytes})
 _MOST_REMEMBERED = 1_000
 
 
+class _Long(NamedTuple):
+    """Stands for the values with this hash that are too long to be kept."""
+
+    hash: int
+
+
+def _key(value: Any) -> Any:
+    """What is the same for equal values, and for no others unless it is a `_Long`."""
+    key: Any = identity(value)
+    if type(key) in _SCALARS or (type(key) in _TEXTS and len(key) <= _LONGEST):
+        return key
+    return _Long(hash(key))
+
+
 class _Attribute:
-    """Who ever stated each value, by the value's hash: documents by their place as a number, other entities by their
-    id in a tuple. Whether they state it still, and whether it is the very value, the log must tell."""
+    """Who ever stated each value: documents by their place as a number, other entities by their id in a tuple.
+    Whether they state it still the log must tell, and for values that are long whether it is the very value."""
 
     __slots__ = ("places", "t")
 
     def __init__(self) -> None:
         self.t = 0
         """Complete up to this position."""
-        self.places: dict[int, Any] = {}
+        self.places: dict[Any, Any] = {}
 
     def add(self, content: Any, place: int | tuple[Any]) -> None:
         for value in elements(content):
-            key = hash(identity(value))
+            key = _key(value)
             held = self.places.setdefault(key, place)
             if type(held) is list:
                 held.append(place)
@@ -44,7 +61,7 @@ class _Attribute:
 
 
 class Presence:
-    """The values of some attributes of one log: of those that were asked for. About 110 bytes a value."""
+    """The values of some attributes of one log: of those that were asked for. About 150 bytes a value."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -101,16 +118,18 @@ class Presence:
         if isinstance(place, tuple):
             state = snapshot.state(*place)
         else:
-            state = self._document(snapshot, place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1), settled)
+            stream, offset = place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1)
+            is_amended = self._log.amended(stream, offset, offset + 1, snapshot.t)
+            if not is_amended and len(wanted) == 1 and type(_key(wanted[0][1])) is not _Long:
+                return True
+            is_lasting = not is_amended and settled == snapshot.t
+            state = self._document(snapshot, stream, offset) if is_lasting else snapshot.document_at(stream, offset)
         if not state:
             return False
         return all(identity(value) in map(identity, state_values(state, name)) for name, value in wanted)
 
-    def _document(self, snapshot: Snapshot, stream: int, offset: int, settled: int) -> dict[str, Any] | None:
-        """A document as it is now; remembered where nothing can undo that it was appended."""
-        is_amended = self._log.amended(stream, offset, offset + 1, snapshot.t)
-        if is_amended or settled < snapshot.t:
-            return snapshot.document_at(stream, offset)
+    def _document(self, snapshot: Snapshot, stream: int, offset: int) -> dict[str, Any] | None:
+        """A document that is as it was appended, for good; some are remembered."""
         document = self._documents.get((stream, offset))
         if document is None:
             if len(self._documents) >= _MOST_REMEMBERED:
@@ -122,7 +141,7 @@ class Presence:
 def _rarest(attributes: dict[str, _Attribute], wanted: Wanted) -> list[int | tuple[Any]]:
     """Who ever stated the one of the values that was stated the fewest times, oldest first: whoever states them all
     now is among them, as every state is there as a whole."""
-    found = [attributes[name].places.get(hash(identity(value)), []) for name, value in wanted]
+    found = [attributes[name].places.get(_key(value), []) for name, value in wanted]
     return min((places if type(places) is list else [places] for places in found), key=len)
 
 

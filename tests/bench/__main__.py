@@ -24,7 +24,7 @@ TOPICS = {
     "start": ("start",),
     "poll": ("poll",),
     "datalog": ("star", "recursion", "small", "loading"),
-    "log": ("appending", "reading", "scaling", "threads"),
+    "log": ("appending", "conditions", "reading", "scaling", "threads"),
 }
 PARTS = [part for parts in TOPICS.values() for part in parts]
 NAMES = ", ".join(dict.fromkeys([*TOPICS, *PARTS]))

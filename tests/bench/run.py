@@ -81,11 +81,11 @@ class Run:
         self.console.print(line, style="yellow")
 
     def orders(self, place: str, count: int) -> tourlog.Connection:
-        """A store in "memory", or in a file of that name, with so many orders in one stream; made once a run.
+        """A store in "memory…", or in a file of that name, with so many orders in one stream; made once a run.
         Who appends to one uses a name of his own."""
         key = (place, count)
         if key not in self._stores:
-            path = None if place == "memory" else self.orders_path(place, count)
+            path = None if place.startswith("memory") else self.orders_path(place, count)
             conn = self.closing.enter_context(tourlog.connect(path))
             for chunk in order_chunks(0, count):
                 conn.append(chunk, *ORDERS)
