@@ -142,6 +142,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("database",),
     (
         "arguments",
+        "combining",
         "conditions",
         "consumers",
         "listeners",

@@ -64,7 +64,9 @@ def holding(conn: Connection) -> Iterator[None]:
 
 
 def waiting(conn: Connection) -> int:
-    return len(conn._log._file._writer.place._waiting)  # type: ignore[attr-defined]  # a log in a file
+    """How many threads wait for the writer's place, or for one that does."""
+    place = conn._log._file._writer.place  # type: ignore[attr-defined]  # a log in a file
+    return len(place._waiting) + len(conn._combining._waiting)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -125,11 +127,14 @@ def test_one_thread_alone_commits_every_transaction_by_itself(path: Path) -> Non
         assert count(trace, "COMMIT") == 5
 
 
-def test_with_normal_durability_no_commit_is_shared(path: Path) -> None:
+def test_with_normal_durability_only_plain_appends_share_a_commit(path: Path) -> None:
     with traced() as trace, connect(path, durability="normal") as conn:
         trace.statements.clear()
-        assert in_one_group(conn, *[appending(conn)] * 5).errors == {}
+        works = [lambda n: conn.append([{"k": "a", "n": n}], "k", tx_id=str(n))] * 5
+        assert in_one_group(conn, *works).errors == {}
         assert count(trace, "COMMIT") == 5
+        assert in_one_group(conn, *[appending(conn)] * 5).errors == {}
+        assert count(trace, "COMMIT") == 6
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,7 +13,15 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from tourlog.conditions import calls_out, check_conditions, check_expected, hold, simple_conditions
+from tourlog.combining import Combining
+from tourlog.conditions import (
+    Conditions,
+    calls_out,
+    check_conditions,
+    check_expected,
+    hold,
+    simple_conditions,
+)
 from tourlog.database import Database, TxReport, report_between, unwrapped
 from tourlog.documents import check_names, group_documents, listed
 from tourlog.draft import Draft, Savepoint
@@ -25,9 +33,9 @@ from tourlog.past import PastTransaction, offsets_of
 from tourlog.presence import Presence
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
-from tourlog.storage.log import Log
+from tourlog.storage.log import Commit, Log, Transaction
 from tourlog.subscription import Subscription, subscription
-from tourlog.tails import extension, spans_of, tails_of
+from tourlog.tails import NewTail, extensions, spans_of, tails_of
 from tourlog.transaction import Call, annotate, apply, check_meta, operations
 from tourlog.values import plain
 from tourlog.watch import Watch
@@ -108,6 +116,7 @@ class Connection:
         self._index = FactIndex(log)
         self._standing = Standing()
         self._presence = Presence(log)
+        self._combining = Combining(log, self._is_plain)
         self._watch = Watch(log)
         self._listeners = Listeners()
         # Of the context and not of the thread: the tasks of an event loop must not get into each other's blocks.
@@ -419,23 +428,30 @@ class Connection:
         tails = None if conditions is None else tails_of(self._log, documents, names)
         if tails is None:
             return None
-        with self._log.writing():
-            head = self._log.head()
-            if self._is_heard() or self._standing.at(head.t, self._at):
-                return None
-            if conditions and not hold(conditions, self._presence, self._at(head.t)):
-                return None
-            commit = extension(self._log, head, tails)
-            self._log.append(commit)
+        commit = self._extend_if(tails, conditions) if conditions else self._combining.append(tails)
+        if commit is None:
+            return None
         t = commit.transaction.t
         self._standing.committed(t, ())
         self._watch.committed()
-        if conditions:
-            self._presence.committed(commit)
         return TxReport(t, partial(self._at, t - 1), partial(self._at, t), spans_of(commit, tails), t - 1)
+
+    def _extend_if(self, tails: Sequence[NewTail], conditions: Conditions) -> Commit | None:
+        with self._log.writing():
+            head = self._log.head()
+            if not self._is_plain(head) or not hold(conditions, self._presence, self._at(head.t)):
+                return None
+            (commit,) = extensions(self._log, head, [tails])
+            self._log.append(commit)
+        self._presence.committed(commit)
+        return commit
 
     def _is_heard(self) -> bool:
         return not self._listeners.is_empty
+
+    def _is_plain(self, head: Transaction) -> bool:
+        """Whether nobody listens, and no invariant is to be enforced after this transaction."""
+        return not self._is_heard() and not self._standing.at(head.t, self._at)
 
     def _append(self, draft: Draft, tx_id: str | None, meta: Mapping[str, Any]) -> tuple[Watched, ...] | None:
         """Write the draft to the log; the invariants that hold after it. None when there is nothing to write."""

@@ -5,7 +5,7 @@ The documents are checked and encoded before the writer's place is taken, for ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tourlog.documents import group_plain_documents
@@ -35,17 +35,25 @@ def tails_of(log: Log, documents: list[Any], names: tuple[str, ...]) -> list[New
     return tails or None
 
 
-def extension(log: Log, head: Transaction, tails: Sequence[NewTail]) -> Commit:
-    """The transaction after `head` that appends these; for whoever holds the writer's place."""
-    t = head.t + 1
-    batches, heads = [], []
-    for _, record, encoded in tails:
-        first = log.next_offset(record.id, head.t)
-        heads.append((record.id, first))
-        for count, body in encoded:
-            batches.append(Batch(t, record.id, first, count, body))
-            first += count
-    return Commit(Transaction(t, next_instant(head)), (), tuple(heads), tuple(batches), ())
+def extensions(log: Log, head: Transaction, appends: Iterable[Sequence[NewTail]]) -> list[Commit]:
+    """The transactions after `head`, one after the other, that append these; for whoever holds the writer's place."""
+    commits = []
+    ends: dict[int, int] = {}
+    base_t = head.t
+    for tails in appends:
+        t = head.t + 1
+        batches, heads = [], []
+        for _, record, encoded in tails:
+            stream = record.id
+            first = ends[stream] if stream in ends else log.next_offset(stream, base_t)
+            heads.append((stream, first))
+            for count, body in encoded:
+                batches.append(Batch(t, stream, first, count, body))
+                first += count
+            ends[stream] = first
+        head = Transaction(t, next_instant(head))
+        commits.append(Commit(head, (), tuple(heads), tuple(batches), ()))
+    return commits
 
 
 def spans_of(commit: Commit, tails: Sequence[NewTail]) -> Iterator[tuple[Stream, range]]:

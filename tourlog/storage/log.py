@@ -127,8 +127,11 @@ class Log(Protocol):
         what was appended; an exception undoes it. Threads that wait for the place may share one commit: each leaves
         once it is done, and fails if it fails. `alone` shares none, for whoever may hold the place for long."""
 
-    def append(self, commit: Commit) -> None:
-        """Write a prepared transaction, inside `writing`; at most one a `writing`."""
+    def check_free(self) -> None:
+        """`StorageError` where `writing` would raise it at once: in a closed or read-only log, or inside another."""
+
+    def append(self, *commits: Commit) -> None:
+        """Write prepared transactions, one after the other, inside `writing`; once a `writing`."""
 
     def compact(self) -> int:
         """Join small batches that follow each other in their streams, in short transactions of their own, unseen by

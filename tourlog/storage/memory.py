@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ class MemoryLog:
         self._lifetime = Lifetime(None)
         self._place = WriterPlace()
         self._head = Transaction(0, 0)
-        self._pending: Commit | None = None
+        self._pending: tuple[Commit, ...] = ()
         self._transactions: list[Transaction] = []
         self._by_tx_id: dict[str, Transaction] = {}
         self._streams: list[StreamRecord] = []
@@ -133,24 +133,32 @@ class MemoryLog:
         try:
             place.take(self._patience)
             self._lifetime.check()
-            self._pending = None
+            self._pending = ()
             yield
             self._lifetime.check()
             self._publish_pending()
         finally:
             place.leave()
 
-    def append(self, commit: Commit) -> None:
+    def check_free(self) -> None:
         self._lifetime.check()
-        if not self._place.is_mine or self._pending is not None:
+        self._place.check_free()
+
+    def append(self, *commits: Commit) -> None:
+        self._lifetime.check()
+        if not self._place.is_mine or self._pending:
             raise StorageError("expected one append inside writing(), got another", path=None)
-        head, tx_id = self._head, commit.transaction.tx_id
-        if tx_id is not None and tx_id in self._by_tx_id:
-            refuse_known_id(None, tx_id)
-        check_commit(commit, None, head=head, next_stream=len(self._streams) + 1, next_offset=self._end_of)
-        if commit.streams:
-            self._check_unique(commit)
-        self._pending = commit
+        head, next_stream, ends = self._head, len(self._streams) + 1, _Ends(self._end_of)
+        for commit in commits:
+            tx_id = commit.transaction.tx_id
+            if tx_id is not None and tx_id in self._by_tx_id:
+                refuse_known_id(None, tx_id)
+            check_commit(commit, None, head=head, next_stream=next_stream, next_offset=ends.__getitem__)
+            if commit.streams:
+                self._check_unique(commit)
+            head, next_stream = commit.transaction, next_stream + len(commit.streams)
+            ends.update((batch.stream, batch.first + batch.count) for batch in commit.batches)
+        self._pending = commits
 
     def compact(self) -> int:
         self._lifetime.check()
@@ -178,15 +186,13 @@ class MemoryLog:
                 raise StorageError(f"expected new streams, got a {field} that is taken", path=None)
 
     def _publish_pending(self) -> None:
-        commit = self._pending
-        if commit is None:
-            return
-        try:
-            self._index(commit)
-            self._head = commit.transaction
-        finally:
-            if self._head is not commit.transaction:
-                self._remove(commit)
+        for commit in self._pending:
+            try:
+                self._index(commit)
+                self._head = commit.transaction
+            finally:
+                if self._head is not commit.transaction:
+                    self._remove(commit)
 
     def _index(self, commit: Commit) -> None:
         self._transactions.append(commit.transaction)
@@ -220,6 +226,17 @@ class MemoryLog:
                 _drop_after(self._amended.get(entity.stream, {}).get(entity.offset, []), self._head.t)
         for records in (self._transactions, self._streams, self._batches):
             _drop_after(records, self._head.t)
+
+
+class _Ends(dict[int, int]):
+    """Next offsets by stream: those that are not there are looked up."""
+
+    def __init__(self, end_of: Callable[[int], int]) -> None:
+        super().__init__()
+        self._end_of = end_of
+
+    def __missing__(self, stream: int) -> int:
+        return self._end_of(stream)
 
 
 def _newest(records: list[EntityRecord], t: int) -> EntityRecord | None:

@@ -207,7 +207,10 @@ class OverlayLog:
     def writing(self, *, alone: bool = False) -> AbstractContextManager[None]:  # noqa: ARG002  # the interface of a log
         raise StorageError("a speculative database cannot be written to", path=self.path)
 
-    def append(self, commit: Commit) -> None:  # noqa: ARG002  # the interface of a log
+    def check_free(self) -> None:
+        raise StorageError("a speculative database cannot be written to", path=self.path)
+
+    def append(self, *commits: Commit) -> None:  # noqa: ARG002  # the interface of a log
         raise StorageError("a speculative database cannot be written to", path=self.path)
 
     def compact(self) -> int:

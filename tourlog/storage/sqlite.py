@@ -200,7 +200,7 @@ class SqliteLog:
 
     def _end_of(self, end: End, stream: int) -> int:
         """The next offset of a stream for whoever holds the writer's place."""
-        found = end.offsets.get(stream)
+        found = end.later.get(stream, end.offsets.get(stream))
         if found is None:
             with self._file.reading() as connection:
                 found = end.offsets[stream] = self._next_offset(connection, stream, end.head.t)
@@ -249,12 +249,23 @@ class SqliteLog:
     def writing(self, *, alone: bool = False) -> AbstractContextManager[None]:
         return self._file.writing(alone=alone)
 
-    def append(self, commit: Commit) -> None:
+    def check_free(self) -> None:
+        self._file.writer().place.check_free()
+
+    def append(self, *commits: Commit) -> None:
         writer = self._file.check_writing()
         if writer.learnt is not None:
             raise StorageError("expected one append inside writing(), got another", path=self.path)
         end = self._known_end()
         assert end is not None, "the writer knows where the log ends"
+        statements: dict[str, list[Row]] = {}
+        for commit in commits:
+            end = self._continued(end, commit, statements)
+        writer.write(statements.items())
+        writer.learnt = end
+
+    def _continued(self, end: End, commit: Commit, statements: dict[str, list[Row]]) -> End:
+        """Where the log ends after another commit, whose rows go to the statements that insert them."""
         tx_id = commit.transaction.tx_id
         if tx_id is not None and self.transaction_by_id(tx_id) is not None:
             refuse_known_id(self.path, tx_id)
@@ -262,12 +273,13 @@ class SqliteLog:
             commit, self.path, head=end.head, next_stream=end.next_stream, next_offset=partial(self._end_of, end)
         )
         self._check_room(commit, end)
-        statements, digest = self._rows.commit(commit, end.batches, end.amended, end.digest)
-        writer.write(statements)
+        made, digest = self._rows.commit(commit, end.batches, end.amended, end.digest)
+        for sql, rows in made:
+            statements.setdefault(sql, []).extend(rows)
         later = {batch.stream: batch.first + batch.count for batch in commit.batches if batch.stream}
         amended = end.amended + sum(1 for record in commit.entities if record.stream is not None)
         next_stream, batches = end.next_stream + len(commit.streams), end.batches + len(commit.batches)
-        writer.learnt = End(commit.transaction, digest, batches, amended, next_stream, end.offsets, later)
+        return End(commit.transaction, digest, batches, amended, next_stream, end.offsets, {**end.later, **later})
 
     def compact(self) -> int:
         return compact(self._file, self._rows)
