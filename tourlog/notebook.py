@@ -1,22 +1,20 @@
 """tourlog in a notebook: `%load_ext tourlog` gives `%%datalog` cells with completion and errors that point at
-their place, and documents that print as tables; `import_file` shows a progress bar. The only module that knows
-IPython, which it imports when it runs inside it.
+their place, and documents that print as tables; `import_file` shows a progress bar. It imports IPython when it runs
+inside it.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
-from html import escape
 from itertools import islice, pairwise
 from os import PathLike, fspath
 from pathlib import Path
-from time import monotonic
+from types import TracebackType
 from typing import Any, NoReturn
 
 from tourlog.arguments import literal
@@ -26,6 +24,7 @@ from tourlog.errors import ArgumentError, QuerySyntaxError, TourlogError, shown
 from tourlog.facts import document_facts
 from tourlog.html import counted, document_html, documents_html, edn_ansi
 from tourlog.json_lines import Imported, import_json_lines, open_source
+from tourlog.progress import progress, waiting
 from tourlog.query.aggregates import AGGREGATES
 from tourlog.query.edn import read
 from tourlog.query.functions import BUILTINS
@@ -47,7 +46,6 @@ _FORMS = ("and", "not", "not-join", "or", "or-join", "pull")
 _WORD = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^\s"'\[{])+""")
 _PLACE = re.compile(r"line (\d+), column (\d+)")
 _VARIABLE = re.compile(r"""(?<=\?)[^\s,()\[\]{}";]+""")
-_SECONDS_BETWEEN_UPDATES = 0.1
 
 
 def load(shell: Any) -> None:
@@ -63,6 +61,8 @@ def load(shell: Any) -> None:
     formatter = shell.display_formatter.formatters["text/html"]
     formatter.for_type(dict, _document)
     formatter.for_type(list, _documents)
+    if not shell.custom_exceptions:
+        shell.set_custom_exc((TourlogError,), _show_error)
 
 
 def unload(shell: Any) -> None:
@@ -73,6 +73,8 @@ def unload(shell: Any) -> None:
     for kind, ours in ((dict, _document), (list, _documents)):
         if formatter.for_type(kind) is ours:
             formatter.pop(kind)
+    if shell.custom_exceptions == (TourlogError,):
+        shell.set_custom_exc((), None)
 
 
 def _document(value: dict[Any, Any]) -> str | None:
@@ -152,7 +154,8 @@ def _answer(names: Mapping[str, Any], given: Namespace, query: Query, text: str)
             if not isinstance(db, Database) or sources[0] != 0:
                 raise ArgumentError("--explain takes a query whose first input is a database")
             return db.explain(query, *inputs[1:])
-        return q(query, *inputs, timeout=given.timeout)
+        with waiting("running"):
+            return q(query, *inputs, timeout=given.timeout)
 
 
 def _database(names: Mapping[str, Any], name: str | None) -> Database:
@@ -244,6 +247,29 @@ def _places(node: Any) -> Iterator[Place]:
             yield from _places(getattr(node, field.name))
 
 
+def _show_error(shell: Any, kind: type[BaseException], error: BaseException, traceback: Any, **_: Any) -> list[str]:
+    """What IPython calls for an error that leaves a cell: it shows the reader's own lines, not those of the package
+    that found the error in what they gave."""
+    shell.showtraceback((kind, error, _own_lines(traceback)))
+    return []
+
+
+def _own_lines(traceback: TracebackType) -> TracebackType:
+    """The traceback without the frames of the package at its end."""
+    steps: list[TracebackType] = []
+    step: TracebackType | None = traceback
+    while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    while len(steps) > 1 and steps[-1].tb_frame.f_globals.get("__name__", "").split(".")[0] in ("tourlog", "lark"):
+        steps.pop()
+    kept: TracebackType | None = None
+    for each in reversed(steps):
+        kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    assert kept is not None
+    return kept
+
+
 def _rendered(error: TourlogError, text: str, place: Place | None) -> list[str]:
     """What a notebook shows for an error."""
     title = f"\x1b[1;31m{type(error).__name__}\x1b[0m: {error}"
@@ -251,7 +277,7 @@ def _rendered(error: TourlogError, text: str, place: Place | None) -> list[str]:
         return [title]
     line = text.split("\n")[place.line - 1].replace("\t", " ")
     margin = f"{place.line:>4} │ "
-    pointer = " " * (place.column - 1) + "\x1b[1;31m^\x1b[0m"
+    pointer = " " * (place.column - 1) + "\x1b[1m^\x1b[0m"
     return [title, f"{margin}{edn_ansi(line)}", f"{'│':>6} {pointer}"]
 
 
@@ -363,61 +389,7 @@ def import_file(conn: Connection, path: str | PathLike[str], *key: str) -> Impor
     """
     check_connection(conn)
     name = fspath(path)
-    with open_source(name) as source, _progress(Path(name).name, source.size) as progress:
-        done = import_json_lines(conn, source, key, progress=progress)
-        progress.say(f"{counted(done.documents, 'document')} into {counted(done.streams, 'stream')}")
+    with open_source(name) as source, progress(Path(name).name, source.size) as bar:
+        done = import_json_lines(conn, source, key, progress=bar)
+        bar.say(f"{counted(done.documents, 'document')} into {counted(done.streams, 'stream')}")
     return done
-
-
-@dataclass(slots=True)
-class _Bar:
-    """A bar in the output of a cell, where there is one; calling it says how much is done."""
-
-    name: str
-    total: int | None
-    handle: Any
-    updated: float = 0.0
-
-    def __call__(self, done: int) -> None:
-        now = monotonic()
-        if now - self.updated > _SECONDS_BETWEEN_UPDATES:
-            self.updated = now
-            value = f' max="{self.total}" value="{done}"' if self.total else ""
-            share = f" {done / self.total:.0%}" if self.total else ""
-            self._show(f"<progress{value}></progress>{share}", share)
-
-    def say(self, text: str) -> None:
-        """Put a text in the place of the bar."""
-        self._show(escape(text), text)
-
-    def _show(self, html: str, text: str) -> None:
-        if self.handle is not None:
-            data = {
-                "text/html": f"<div>{escape(self.name)}: {html}</div>",
-                "text/plain": f"{self.name}: {text.strip()}",
-            }
-            self.handle.update(data, raw=True)
-
-
-@contextmanager
-def _progress(name: str, total: int | None) -> Iterator[_Bar]:
-    bar = _Bar(name, total, _display())
-    bar(0)
-    try:
-        yield bar
-    except BaseException:
-        bar.say("nothing was imported")
-        raise
-
-
-def _display() -> Any:
-    """An output that can be updated, in a notebook; None elsewhere."""
-    if "IPython" not in sys.modules:
-        return None
-    from IPython import get_ipython
-    from IPython.display import display
-
-    if not hasattr(get_ipython(), "kernel"):
-        return None
-    show: Any = display  # which has no types
-    return show({"text/plain": ""}, raw=True, display_id=True)
