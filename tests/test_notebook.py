@@ -109,7 +109,10 @@ def test_a_cell_can_be_explained(names: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("best -d none", "expected a database or a connection in the variable none, got None"),
+        ("best -d none", "expected a database or a connection in the variable none, there is no such variable"),
+        ("-d best", "expected a database or a connection in the variable best, got 'b'"),
+        ("'best", "expected words, with every quote and bracket closed, got 'best"),
+        ("{:a 1", "expected words, with every quote and bracket closed, got {:a 1"),
         ("bst", 'expected a variable, got bst, which is none (a text has quotes: "bst")'),
         ("best -o 1x", "expected the name of a variable after -o, got '1x'"),
         ("--wrong", "unrecognized arguments: --wrong\nusage: %%datalog [-d NAME] [-o NAME] [--explain]"),

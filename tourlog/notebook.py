@@ -125,17 +125,25 @@ def run_cell(names: dict[str, Any], line: str, cell: str) -> Any:
     in `names`. An error points at its place in the cell."""
     text = f"\n{cell}"  # the magic's own line comes first, so places are those of the whole cell
     with _pointing_at(text):
-        given = _parser().parse_intermixed_args(_WORD.findall(line))
+        given = _parser().parse_intermixed_args(_words(line))
+        out = None if given.out is None else _variable(given.out)
         if _holds_rules(text):
             parse_rules(text)
             answer: Any = Rules(cell.strip())
         else:
             query = parse_query(text)
             answer = _answer(names, given, query, text)
-    if given.out is None:
+    if out is None:
         return answer
-    names[_variable(given.out)] = answer
+    names[out] = answer
     return None
+
+
+def _words(line: str) -> list[str]:
+    rest = _WORD.sub("", line).strip()
+    if rest:
+        raise ArgumentError(f"expected words, with every quote and bracket closed, got {line.strip()}", argument="line")
+    return _WORD.findall(line)
 
 
 def _holds_rules(text: str) -> bool:
@@ -169,6 +177,8 @@ def _database(names: Mapping[str, Any], name: str | None) -> Database:
     expected = "a database or a connection in a variable `db` or `conn`, or named with -d"
     if name is not None:
         expected = f"a database or a connection in the variable {name}"
+        if name not in names:
+            raise ArgumentError(f"expected {expected}, there is no such variable", name=name)
     raise ArgumentError(f"expected {expected}, got {shown(names.get(name or 'db'))}", name=name)
 
 
