@@ -37,6 +37,7 @@ _MARGIN = 4.0
 _INDENT = "\u200b\u00a0\u00a0"  # Vega trims all other spaces at the start of a line
 _WIDTH = 640
 _PAGE = 840
+_MOST_SHRUNK = 1.5  # times wider than a page: beyond that, what is made to fit cannot be read
 _LANE = 26
 _ARROW = "M0 0L0.7 1.7L-0.7 1.7Z"
 _FILL = {
@@ -199,7 +200,7 @@ def causation(
     most: int = 60,
 ) -> Picture:
     """What led to the document of `db` whose `id` is `start`, and what followed from it: from left to right, or from
-    the top down where that would be wider than a page.
+    the top down where that would be much wider than a page.
 
     `cause` is the attribute of a document that names the `id` of what caused it, one or several, `label` the one that
     is written on it. The nearest `most` documents are shown. ArgumentError when there is no document `start`, or Altair
@@ -351,7 +352,7 @@ def _graph(
     sizes = {node: _size(box) for node, box in boxes.items()}
     pairs = [(a, b) for a, b, _ in edges]
     layout = layered({node: size[::-1] for node, size in sizes.items()} if is_flat else sizes, pairs)
-    if is_flat and layout.height > _PAGE:
+    if is_flat and layout.height > _MOST_SHRUNK * _PAGE:
         layout, is_flat = layered(sizes, pairs), False
     extent = (layout.height, layout.width) if is_flat else (layout.width, layout.height)
 
