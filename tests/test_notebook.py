@@ -276,7 +276,28 @@ def test_a_shell_shows_documents_as_tables_and_leaves_other_dicts_and_lists_alon
     assert kinds(shell.user_ns["db"].documents({"bot": "a"})) == both
     assert kinds([{"bot": "a"}]) == both
     assert kinds({"db/id": 1, "bot": "a"}) == both
-    assert [kinds(each) for each in ({"bot": "a"}, [], [1], [{}], {}, [{1: 2}])] == [text] * 6
+    assert kinds(({"db/id": 1, "bot": "a"},)) == both
+    assert kinds(list(shell.user_ns["db"].facts(a="bot"))) == both
+    assert [kinds(each) for each in ({"bot": "a"}, [], [1], [{}], {}, [{1: 2}], (), (1,))] == [text] * 8
+    assert kinds(next(shell.user_ns["db"].facts(a="bot"))) == text
+
+
+def test_a_shell_shows_facts_as_a_table(shell: Any) -> None:
+    report = shell.user_ns["conn"].transact(
+        [("db/retract-entity", shell.user_ns["db"].documents({"bot": "b"})[0]["db/id"])]
+    )
+    data, _ = shell.display_formatter.format(report.tx_data)
+    assert re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", data["text/html"])[:5] == ["", "e", "a", "v", "tx"]
+    assert "−" in data["text/html"]
+    assert "3 facts" in data["text/html"]
+
+
+def test_a_shell_shows_a_connection_with_its_newest_database_while_it_is_open(shell: Any) -> None:
+    conn = shell.user_ns["conn"]
+    shown = shell.display_formatter.format(conn)[0]["text/html"]
+    assert shown.startswith("<div><strong>Connection to memory</strong><div><strong>Database at t = 1</strong>")
+    conn.close()
+    assert shell.display_formatter.format(conn)[0] == {"text/plain": "<Connection to memory>"}
 
 
 def test_a_shell_that_unloads_the_extension_is_as_before(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:

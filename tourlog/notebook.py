@@ -20,9 +20,9 @@ from typing import Any, NoReturn
 from tourlog.arguments import literal
 from tourlog.connection import Connection, check_connection
 from tourlog.database import Database, q
-from tourlog.errors import ArgumentError, QuerySyntaxError, TourlogError, shown
-from tourlog.facts import document_facts
-from tourlog.html import counted, document_html, documents_html, edn_ansi
+from tourlog.errors import ArgumentError, QuerySyntaxError, StorageError, TourlogError, shown
+from tourlog.facts import Fact, document_facts
+from tourlog.html import MOST_ROWS, counted, document_html, documents_html, edn_ansi, table_html, titled
 from tourlog.json_lines import Imported, import_json_lines, open_source
 from tourlog.progress import progress, waiting
 from tourlog.query.aggregates import AGGREGATES
@@ -59,8 +59,8 @@ def load(shell: Any) -> None:
     _drop_matcher(shell)
     shell.Completer.custom_matchers.append(_matcher(shell.user_ns))
     formatter = shell.display_formatter.formatters["text/html"]
-    formatter.for_type(dict, _document)
-    formatter.for_type(list, _documents)
+    for kind, show in _SHOWN.items():
+        formatter.for_type(kind, show)
     if not shell.custom_exceptions:
         shell.set_custom_exc((TourlogError,), _show_error)
 
@@ -70,8 +70,8 @@ def unload(shell: Any) -> None:
     shell.magics_manager.magics["cell"].pop(MAGIC, None)
     _drop_matcher(shell)
     formatter = shell.display_formatter.formatters["text/html"]
-    for kind, ours in ((dict, _document), (list, _documents)):
-        if formatter.for_type(kind) is ours:
+    for kind, show in _SHOWN.items():
+        if formatter.for_type(kind) is show:
             formatter.pop(kind)
     if shell.custom_exceptions == (TourlogError,):
         shell.set_custom_exc((), None)
@@ -82,13 +82,36 @@ def _document(value: dict[Any, Any]) -> str | None:
     return document_html(value) if _is_document(value) and any(mark in value for mark in _DOCUMENT_MARKS) else None
 
 
-def _documents(value: list[Any]) -> str | None:
-    """A list as HTML if it is one of documents; None leaves it to IPython."""
-    return documents_html(value) if value and all(map(_is_document, value)) else None
+def _sequence(value: Sequence[Any]) -> str | None:
+    """Documents or facts as HTML; None leaves all other lists and tuples to IPython."""
+    if not value:
+        return None
+    if all(map(_is_document, value)):
+        return documents_html(value)
+    if all(type(each) is Fact for each in value):
+        rows = [("+" if fact.added else "−", *fact[:4]) for fact in value[:MOST_ROWS]]
+        return table_html(("", "e", "a", "v", "tx"), rows, total=len(value), noun="fact")
+    return None
+
+
+def _connection(value: Connection) -> str | None:
+    """An open connection as HTML, with the newest database; None leaves a closed one to IPython."""
+    try:
+        return titled(repr(value)[1:-1], value.db()._repr_html_() or "")
+    except StorageError:
+        return None
 
 
 def _is_document(value: Any) -> bool:
     return type(value) is dict and bool(value) and all(type(name) is str for name in value)
+
+
+_SHOWN: dict[type, Callable[[Any], str | None]] = {
+    Connection: _connection,
+    dict: _document,
+    list: _sequence,
+    tuple: _sequence,
+}
 
 
 # The cell magic.
