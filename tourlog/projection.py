@@ -51,6 +51,15 @@ class Projection:
             raise ArgumentError(f"expected a name for the projection, got {shown(self.name)}", argument="name")
         if (self.apply is None) == (self.query is None):
             raise ArgumentError(f"expected either apply or query for the projection {self.name}", argument="query")
+        where = f"in the projection {self.name}"
+        if self.apply is not None and not callable(self.apply):
+            raise ArgumentError(f"expected apply to be a function, got {shown(self.apply)}, {where}", argument="apply")
+        if type(self.by) is not tuple or not self.by or not all(type(name) is str for name in self.by):
+            message = f"expected by to be a tuple of names of attributes, got {shown(self.by)}"
+            raise ArgumentError(f"{message}, {where}", argument="by")
+        if type(self.version) is not int:
+            message = f"expected version to be a whole number, got {shown(self.version)}"
+            raise ArgumentError(f"{message}, {where}", argument="version")
 
     @property
     def id(self) -> bytes:
@@ -85,6 +94,8 @@ class Table(MutableMapping[Any, Row]):
     def __setitem__(self, key: Any, row: Any) -> None:
         if not isinstance(row, dict) or not row:
             raise ArgumentError(f"expected a row as a dict of columns, got {shown(row)}", argument="row")
+        if not all(type(name) is str and name for name in row):
+            raise ArgumentError(f"expected the names of columns as strings, got {shown(list(row))}", argument="row")
         self._changed[self._projection.row_id(key)] = (key, dict(row))
 
     def __delitem__(self, key: Any) -> None:
@@ -139,6 +150,7 @@ def update(conn: Connection, projection: Projection) -> int:
     2
     """
     check_connection(conn)
+    _check_projection(projection)
     step = _follow if projection.query is None else _answer
     target, changed = conn.db().t, 0
     reached = -1
@@ -154,6 +166,7 @@ def table(db: Database, projection: Projection) -> dict[Any, Row]:
     """The rows in `db` of a `projection`, as they were last brought up to date, by their keys; those of a query by the
     tuple of their values. ArgumentError for what is no database."""
     check_database(db)
+    _check_projection(projection)
     return {entity[_KEY]: projection.row(entity) for entity in _entities(db, projection)}
 
 
@@ -161,6 +174,7 @@ def rows(db: Database, projection: Projection) -> list[Row]:
     """The rows in `db` of a `projection`, as they were last brought up to date, in the order of their keys.
     ArgumentError for what is no database."""
     check_database(db)
+    _check_projection(projection)
     return [projection.row(entity) for entity in _entities(db, projection)]
 
 
@@ -168,8 +182,14 @@ def position(db: Database, projection: Projection) -> int:
     """The position of the log that the table in `db` of a `projection` is of; 0 if there is none, or one of another
     version. ArgumentError for what is no database."""
     check_database(db)
+    _check_projection(projection)
     kept = db.entity(projection.id)
     return kept[_POSITION] if kept is not None and kept[_VERSION] == projection.version else 0
+
+
+def _check_projection(projection: object) -> None:
+    if not isinstance(projection, Projection):
+        raise ArgumentError(f"expected a Projection, got {shown(projection)}", argument="projection")
 
 
 def _follow(conn: Connection, projection: Projection) -> tuple[int, int]:
