@@ -315,6 +315,25 @@ def test_loading_twice_completes_once(shell: Any) -> None:
     assert len([each for each in shell.Completer.custom_matchers if "tourlog" in each.matcher_identifier]) == 1
 
 
+def test_the_cells_of_the_guide_run_and_fail_as_shown(
+    shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("altair")
+    monkeypatch.chdir(tmp_path)
+    chapter = Path(__file__).parent.parent / "notebooks" / "guide" / "notebooks.md"
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", chapter.read_text(encoding="utf-8"), re.M | re.S)
+    assert {language for language, _ in found} == {"ipython", "text"}
+    for (language, cell), (following, text) in zip(found, [*found[1:], ("", "")], strict=True):
+        if language == "text":
+            continue
+        capsys.readouterr()
+        assert shell.run_cell(cell).success == (following != "text"), cell
+        printed = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+        assert following != "text" or printed.strip() == text.strip()
+    assert sorted(shell.user_ns["found"]) == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["moves.jsonl", "plan.png", "rules.svg"]
+
+
 # Imports.
 
 
