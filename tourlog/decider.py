@@ -40,7 +40,8 @@ class Decider(Generic[State, Command]):
     `initial`, `evolve`, an upcaster or the state changes: snapshots of another version are not read, and are replaced
     when next written to.
 
-    ArgumentError for a name that is no text or empty, or a `snapshot_every` that is no number from 1.
+    ArgumentError for a name or key that is no text or empty, a `version` that is no whole number, functions that are
+    none, or a `snapshot_every` that is no number from 1.
 
     >>> import tourlog
     >>> counter = Decider(
@@ -120,7 +121,8 @@ class Handled(Generic[State]):
 
 def load(db: Database, decider: Decider[State, Command], aggregate_id: Any) -> Aggregate[State]:
     """The state in `db` of the aggregate `aggregate_id`, as its `decider` has it: from its snapshot, if there is one,
-    and the events after it. Raises ArgumentError for what is no database, DocumentError for what is no id.
+    and the events after it. Raises ArgumentError for what is no database or no decider, or an
+    upcaster that gives no event, DocumentError for what is no id.
 
     >>> import tourlog
     >>> conn = tourlog.connect()
@@ -156,8 +158,8 @@ def handle(
     When others have appended to the aggregate meanwhile, their events are read and the command is decided anew, at most
     `attempts` times in all; then raises ConflictError. With a `tx_id` the command is decided once and for all: when it
     is already in the store nothing is decided or written, and what was done then is returned. An error of the decider's
-    own is the caller's; others are those of `Connection.append`, and ArgumentError for `attempts` that are no number
-    from 1.
+    own is the caller's; others are those of `Connection.append`, and ArgumentError for what is no decider, for
+    `attempts` that are no number from 1, and for what is decided that are no events of this aggregate.
     """
     check_connection(conn)
     _check_decider(decider)
@@ -172,7 +174,7 @@ def handle(
 
 def drop_snapshots(conn: Connection, decider: Decider[Any, Any]) -> int:
     """Retract from the store of `conn` every snapshot of a `decider`, of whatever version; how many there were.
-    ArgumentError for what is no connection."""
+    ArgumentError for what is no connection or no decider."""
     check_connection(conn)
     _check_decider(decider)
     found = [fact.e for fact in conn.db().facts(a="snapshot/decider", v=decider.name)]

@@ -32,7 +32,8 @@ _OF, _KEY, _NAME, _VERSION, _POSITION = (f"projection/{name}" for name in ("of",
 class Projection:
     """What to keep under a `name`: by `apply(table, event)`, called for each event of the streams ordered `by` these
     attributes, a tuple, in the order of the log; or by a `query`, with its `inputs` after the database, whose rows,
-    named by its `:keys`, are the table. ArgumentError for both or neither, and for a name that is none.
+    named by its `:keys`, are the table. ArgumentError for both or neither, and for a part that
+    is not of its kind.
 
     In `apply`, the table maps keys to rows, dicts; a row counts as changed when it is assigned. Rows can be queried:
     column `total` of the projection `sales` is the attribute `sales/total`, the row's key `projection/key`. Raise
@@ -78,7 +79,8 @@ class Projection:
 
 class Table(MutableMapping[Any, Row]):
     """A projection's table while it is being brought up to date: rows as stored, and as changed since. Made by
-    `update`. Maps keys to dicts: KeyError for a key without a row, ArgumentError for a row that is no dict or empty."""
+    `update`. Maps keys to dicts: KeyError for a key without a row, ArgumentError for a row that is no dict, empty,
+    or has columns that are not named by strings."""
 
     def __init__(self, db: Database, projection: Projection, *, empty: bool = False) -> None:
         self._db, self._projection, self._empty = db, projection, empty
@@ -131,8 +133,8 @@ class Table(MutableMapping[Any, Row]):
 
 def update(conn: Connection, projection: Projection) -> int:
     """Bring the table of a `projection` up to date with what the store of `conn` holds now; how many of its rows were
-    changed. ArgumentError for what is no connection, or a query without `:keys`; a query's own errors are those of
-    `Database.q`.
+    changed. ArgumentError for what is no connection or no projection, or a query without `:keys`; a query's own errors
+    are those of `Database.q`.
 
     Table and position are committed together, every so many transactions of the log. Not to be called in a transaction
     that has already changed something, as what it appends after that would be missed: TransactionError.
@@ -164,7 +166,7 @@ def update(conn: Connection, projection: Projection) -> int:
 
 def table(db: Database, projection: Projection) -> dict[Any, Row]:
     """The rows in `db` of a `projection`, as they were last brought up to date, by their keys; those of a query by the
-    tuple of their values. ArgumentError for what is no database."""
+    tuple of their values. ArgumentError for what is no database or no projection."""
     check_database(db)
     _check_projection(projection)
     return {entity[_KEY]: projection.row(entity) for entity in _entities(db, projection)}
@@ -172,7 +174,7 @@ def table(db: Database, projection: Projection) -> dict[Any, Row]:
 
 def rows(db: Database, projection: Projection) -> list[Row]:
     """The rows in `db` of a `projection`, as they were last brought up to date, in the order of their keys.
-    ArgumentError for what is no database."""
+    ArgumentError for what is no database or no projection."""
     check_database(db)
     _check_projection(projection)
     return [projection.row(entity) for entity in _entities(db, projection)]
@@ -180,7 +182,7 @@ def rows(db: Database, projection: Projection) -> list[Row]:
 
 def position(db: Database, projection: Projection) -> int:
     """The position of the log that the table in `db` of a `projection` is of; 0 if there is none, or one of another
-    version. ArgumentError for what is no database."""
+    version. ArgumentError for what is no database or no projection."""
     check_database(db)
     _check_projection(projection)
     kept = db.entity(projection.id)

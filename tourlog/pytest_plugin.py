@@ -134,7 +134,7 @@ class Scenario:
     is_pending: bool = True
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Add `events` to what has happened."""
+        """Add `events` to what has happened. ArgumentError for one that is no dict."""
         __tracebackhide__ = True
         _check_events(events, "given")
         self.conn.append([{self.key: self.aggregate_id, **event} for event in events], self.key)
@@ -145,7 +145,8 @@ class Scenario:
         return AGGREGATE_ID if self.decider is None else self.decider.key
 
     def when(self, command: Any) -> Scenario:
-        """This `command` comes next: for the decider, or else a function of the store. It is run by `then`."""
+        """This `command` comes next: for the decider, or else a function of the store; ArgumentError for what is
+        none. It is run by `then`."""
         __tracebackhide__ = True
         if self.decider is None and not callable(command):
             message = "expected a function of the store, as there is no decider (see the fixture `decider`)"
@@ -159,7 +160,8 @@ class Scenario:
     ) -> Scenario:
         """Exactly the `expected` events come of it, in order; or, given a query and its `inputs`, its answer is the one
         that follows (without one: it has an answer); or the command `raises` an error whose text has a `match` for a
-        regular expression, and nothing is written. AssertionError otherwise, which shows the difference.
+        regular expression, and nothing is written. AssertionError otherwise, which shows the difference;
+        ArgumentError for what is no event, no query and no class of errors.
 
         The aggregate's own key may be left out of events. A relation's rows are compared in any order, unless the query
         orders them.
