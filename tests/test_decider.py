@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
@@ -18,6 +19,10 @@ from tourlog.decider import Aggregate, Decider, drop_snapshots, handle, load
 
 class Refused(Exception):
     pass
+
+
+class Name(Enum):
+    ANN = "ann"
 
 
 def decide(balance: int, command: tuple[str, int]) -> list[dict[str, Any]]:
@@ -274,6 +279,13 @@ def test_snapshots_never_change_an_answer(commands: list[tuple[str, tuple[str, i
     [
         ({"name": ""}, "expected a name for the decider, got ''"),
         ({"snapshot_every": 0}, "expected a number of events from 1, got 0"),
+        ({"key": ""}, "expected the name of an attribute as key, got ''"),
+        ({"version": "2"}, "expected version to be a whole number, got '2'"),
+        ({"decide": None}, "expected decide to be a function, got None, in the decider account"),
+        ({"evolve": 1}, "expected evolve to be a function, got 1"),
+        ({"dump": 1}, "expected dump to be a function, got 1"),
+        ({"upcasters": len}, "expected a list of functions, got <built-in function len>, in upcasters"),
+        ({"upcasters": [1]}, r"expected a list of functions, got \[1\], in upcasters of the decider account"),
     ],
 )
 def test_a_decider_that_cannot_be_is_refused(wrong: dict[str, Any], message: str) -> None:
@@ -284,3 +296,51 @@ def test_a_decider_that_cannot_be_is_refused(wrong: dict[str, Any], message: str
 def test_a_command_needs_an_attempt(conn: tourlog.Connection) -> None:
     with pytest.raises(tourlog.ArgumentError, match="expected a number of attempts from 1, got 0"):
         handle(conn, ACCOUNT, "a", ("deposit", 1), attempts=0)
+
+
+@pytest.mark.parametrize(
+    ("decided", "message"),
+    [
+        (None, "expected a list of events, got None, from decide of the decider account"),
+        ({"amount": 1}, "expected a list of events, got {'amount': 1}, from decide"),
+        ("made", "expected a list of events, got 'made', from decide"),
+        ([1], "expected events as dicts, got 1, from decide"),
+        ([{"account": "b", "amount": 1}], "expected events of account=a, got one of 'b', from decide"),
+        (
+            [{"account": "a", "type": "deposit", "amount": 1}, {"account": None}],
+            "expected events of account=a, got one",
+        ),
+    ],
+)
+@pytest.mark.parametrize("every", [None, 1])
+def test_what_is_no_event_of_the_aggregate_is_refused(
+    conn: tourlog.Connection, decided: Any, message: str, every: int | None
+) -> None:
+    """An event of another aggregate was appended to that one, and a snapshot kept for it of this one's state."""
+    decider = replace(ACCOUNT, decide=lambda *_: decided, snapshot_every=every)
+    with pytest.raises(tourlog.ArgumentError, match=message):
+        handle(conn, decider, "a", ("deposit", 1))
+    assert conn.db().t == 0
+
+
+def test_events_may_name_their_aggregate_also_as_a_member_of_an_enum(conn: tourlog.Connection) -> None:
+    decider = replace(ACCOUNT, decide=lambda *_: [{"account": Name.ANN, "type": "deposit", "amount": 1}])
+    assert handle(conn, decider, "ann", None).state == handle(conn, ACCOUNT, Name.ANN, ("withdraw", 1)).state + 1 == 1
+    assert [str(stream) for _, stream, _ in conn.db().streams()] == ["account=ann"]
+
+
+def test_an_upcaster_gives_an_event(conn: tourlog.Connection) -> None:
+    handle(conn, ACCOUNT, "a", ("deposit", 1))
+    with pytest.raises(tourlog.ArgumentError, match="expected an upcaster to give an event as a dict, got None"):
+        load(conn.db(), replace(ACCOUNT, upcasters=[lambda _: None]), "a")  # type: ignore[arg-type,return-value]
+
+
+def test_what_is_no_decider_is_said(conn: tourlog.Connection) -> None:
+    calls: list[Callable[[Any], Any]] = [
+        lambda other: load(conn.db(), other, "a"),
+        lambda other: handle(conn, other, "a", 1),
+        lambda other: drop_snapshots(conn, other),
+    ]
+    for call in calls:
+        with pytest.raises(tourlog.ArgumentError, match="expected a Decider, got 3"):
+            call(3)

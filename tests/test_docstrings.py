@@ -49,7 +49,6 @@ EXCUSED = {
     ("Consumer.done", "TransactionError"): "the function it gives to `call` is its own",
     ("Consumer.rewind", "TransactionError"): "the function it gives to `call` is its own",
     ("projection.Projection.id", "DocumentError"): "a projection's name is a string",
-    ("pytest_plugin.Scenario.then", "ArgumentError"): "it has the store and the number of attempts that `handle` wants",
     (f"{ES}.TourlogRecorder.db", "DataError"): "it stores nothing",
     (f"{ES}.TourlogApplicationRecorder.select_notifications", "DataError"): "it stores nothing",
     (f"{ES}.TourlogApplicationRecorder.max_notification_id", "DataError"): "it stores nothing",

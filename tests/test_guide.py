@@ -115,7 +115,8 @@ def test_the_query_language_is_the_same_on_each_engine(
 
 
 def test_every_block_of_python_is_run() -> None:
-    """A block is a session, which begins with a prompt, or a file, which begins with its name."""
+    """A block is a session, which begins with a prompt, or a file, which begins with its name; cells of notebooks are
+    run by `test_notebook.py`."""
     for chapter in CHAPTERS:
         text = chapter.read_text(encoding="utf-8")
         unknown = [f"{chapter.name} line {block.line}" for block in blocks(text) if not _is_known(block)]
@@ -126,7 +127,7 @@ def test_every_block_of_python_is_run() -> None:
 
 
 def _is_known(block: Block) -> bool:
-    return is_session(block) or is_file(block) or block.language in ("console", "text")
+    return is_session(block) or is_file(block) or block.language in ("console", "text", "ipython")
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.name)

@@ -5,7 +5,10 @@ that is installed.
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +109,10 @@ def test_a_cell_can_be_explained(names: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("best -d none", "expected a database or a connection in the variable none, got None"),
+        ("best -d none", "expected a database or a connection in the variable none, there is no such variable"),
+        ("-d best", "expected a database or a connection in the variable best, got 'b'"),
+        ("'best", "expected words, with every quote and bracket closed, got 'best"),
+        ("{:a 1", "expected words, with every quote and bracket closed, got {:a 1"),
         ("bst", 'expected a variable, got bst, which is none (a text has quotes: "bst")'),
         ("best -o 1x", "expected the name of a variable after -o, got '1x'"),
         ("--wrong", "unrecognized arguments: --wrong\nusage: %%datalog [-d NAME] [-o NAME] [--explain]"),
@@ -235,6 +241,24 @@ def test_a_shell_prints_an_error_without_the_frames_of_python(shell: Any, capsys
     assert printed.splitlines()[1:] == ["   2 │ [:find ?x", "     │ ^"]
 
 
+def test_a_shell_shows_only_the_reader_s_own_lines_of_an_error_from_python(
+    shell: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert isinstance(shell.run_cell("db.q('[:find ?x')").error_in_exec, QuerySyntaxError)
+    printed = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    assert "----> 1 db.q('[:find ?x')" in printed
+    assert "tourlog/" not in printed
+    assert printed.splitlines()[-1].startswith("QuerySyntaxError: expected ] to close the [ of line 1, column 1")
+
+
+def test_a_shell_shows_the_lines_of_a_function_that_a_query_calls(
+    shell: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.run_cell("def f(x):\n    raise tourlog.ConflictError('no')\nimport tourlog")
+    shell.run_cell("conn.transact([tourlog.call(lambda db: f(1))])")
+    assert "raise tourlog.ConflictError('no')" in re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+
+
 def test_a_shell_completes(shell: Any) -> None:
     from IPython.core.completer import provisionalcompleter
 
@@ -252,13 +276,35 @@ def test_a_shell_shows_documents_as_tables_and_leaves_other_dicts_and_lists_alon
     assert kinds(shell.user_ns["db"].documents({"bot": "a"})) == both
     assert kinds([{"bot": "a"}]) == both
     assert kinds({"db/id": 1, "bot": "a"}) == both
-    assert [kinds(each) for each in ({"bot": "a"}, [], [1], [{}], {}, [{1: 2}])] == [text] * 6
+    assert kinds(({"db/id": 1, "bot": "a"},)) == both
+    assert kinds(list(shell.user_ns["db"].facts(a="bot"))) == both
+    assert [kinds(each) for each in ({"bot": "a"}, [], [1], [{}], {}, [{1: 2}], (), (1,))] == [text] * 8
+    assert kinds(next(shell.user_ns["db"].facts(a="bot"))) == text
+
+
+def test_a_shell_shows_facts_as_a_table(shell: Any) -> None:
+    report = shell.user_ns["conn"].transact(
+        [("db/retract-entity", shell.user_ns["db"].documents({"bot": "b"})[0]["db/id"])]
+    )
+    data, _ = shell.display_formatter.format(report.tx_data)
+    assert re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", data["text/html"])[:5] == ["", "e", "a", "v", "tx"]
+    assert "−" in data["text/html"]
+    assert "3 facts" in data["text/html"]
+
+
+def test_a_shell_shows_a_connection_with_its_newest_database_while_it_is_open(shell: Any) -> None:
+    conn = shell.user_ns["conn"]
+    shown = shell.display_formatter.format(conn)[0]["text/html"]
+    assert shown.startswith("<div><strong>Connection to memory</strong><div><strong>Database at t = 1</strong>")
+    conn.close()
+    assert shell.display_formatter.format(conn)[0] == {"text/plain": "<Connection to memory>"}
 
 
 def test_a_shell_that_unloads_the_extension_is_as_before(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     shell.run_line_magic("unload_ext", "tourlog")
     assert set(shell.display_formatter.format([{"bot": "a"}])[0]) == {"text/plain"}
     assert [each for each in shell.Completer.custom_matchers if "tourlog" in each.matcher_identifier] == []
+    assert shell.custom_exceptions == ()
     shell.run_cell(f"%%datalog\n{ALL}")
     assert "Cell magic `%%datalog` not found" in capsys.readouterr().err
     shell.run_line_magic("load_ext", "tourlog")
@@ -267,6 +313,25 @@ def test_a_shell_that_unloads_the_extension_is_as_before(shell: Any, capsys: pyt
 def test_loading_twice_completes_once(shell: Any) -> None:
     shell.run_line_magic("reload_ext", "tourlog")
     assert len([each for each in shell.Completer.custom_matchers if "tourlog" in each.matcher_identifier]) == 1
+
+
+def test_the_cells_of_the_guide_run_and_fail_as_shown(
+    shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("altair")
+    monkeypatch.chdir(tmp_path)
+    chapter = Path(__file__).parent.parent / "notebooks" / "guide" / "notebooks.md"
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", chapter.read_text(encoding="utf-8"), re.M | re.S)
+    assert {language for language, _ in found} == {"ipython", "text"}
+    for (language, cell), (following, text) in zip(found, [*found[1:], ("", "")], strict=True):
+        if language == "text":
+            continue
+        capsys.readouterr()
+        assert shell.run_cell(cell).success == (following != "text"), cell
+        printed = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+        assert following != "text" or printed.strip() == text.strip()
+    assert sorted(shell.user_ns["found"]) == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["moves.jsonl", "plan.png", "rules.svg"]
 
 
 # Imports.
@@ -298,8 +363,8 @@ import_file(conn, "moves.jsonl", "bot")
 """
 
 
-@pytest.mark.timeout(180)
-def test_a_notebook_shows_a_bar_that_moves_and_then_what_was_done(tmp_path: Path) -> None:
+def run_notebook(folder: Path, *cells: str) -> tuple[list[Any], list[Any]]:
+    """The cells of a notebook with what they print, and all that was shown meanwhile."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     shown: list[Any] = []
@@ -310,12 +375,14 @@ def test_a_notebook_shows_a_bar_that_moves_and_then_what_was_done(tmp_path: Path
                 shown.append(msg["content"]["data"])
             return super().process_message(msg, cell, cell_index)
 
-    cells = [nbformat.v4.new_code_cell(BAR), nbformat.v4.new_code_cell('import_file(conn, "wrong.jsonl", "bot")')]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    Client(
-        notebook, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
-    first, second = notebook.cells
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    Client(notebook, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook.cells, shown
+
+
+@pytest.mark.timeout(180)
+def test_a_notebook_shows_a_bar_that_moves_and_then_what_was_done(tmp_path: Path) -> None:
+    (first, second), shown = run_notebook(tmp_path, BAR, 'import_file(conn, "wrong.jsonl", "bot")')
     assert first.outputs[0].data == {
         "text/html": "<div>moves.jsonl: 50,000 documents into 7 streams</div>",
         "text/plain": "moves.jsonl: 50,000 documents into 7 streams",
@@ -326,3 +393,58 @@ def test_a_notebook_shows_a_bar_that_moves_and_then_what_was_done(tmp_path: Path
     shares = [int(found[1]) for bar in bars if "moves" in bar and (found := re.search(r"(\d+)%", bar))]
     assert shares == sorted(set(shares))
     assert len(shares) > 2
+
+
+SLOW = """
+%load_ext tourlog
+import time, tourlog
+db = tourlog.connect().append([{"bot": "a", "x": 1}], "bot").db_after
+
+quickly = abs
+
+def slow(x):
+    time.sleep(2.2)
+    return x
+
+def broken(x):
+    time.sleep(1)
+    raise tourlog.ArgumentError("no")
+"""
+ASKED = "[:find ?y . :in $ ?f :where [_ :x ?x] [(?f ?x) ?y]]"
+
+
+@pytest.mark.timeout(180)
+def test_a_notebook_tells_how_long_a_query_has_taken_until_it_is_answered(tmp_path: Path) -> None:
+    cells = [SLOW, f"%%datalog slow\n{ASKED}", f"%%datalog broken\n{ASKED}", f"%%datalog quickly\n{ASKED}"]
+    (_, slow, broken, quick), shown = run_notebook(tmp_path, *cells)
+    told = [data["text/plain"] for data in shown if "running" in data["text/plain"]]
+    seconds = [int(re.fullmatch(r"running … (\d+) s", text)[1]) for text in told]  # type: ignore[index]
+    assert (len(seconds) >= 3, seconds[0] <= 1, max(seconds) >= 2) == (True, True, True)
+    assert [output.data["text/plain"] for output in slow.outputs] == ["1"]
+    assert [output.output_type for output in broken.outputs] == ["error"]
+    assert [output.data["text/plain"] for output in quick.outputs] == ["1"]
+    assert len([data for data in shown if data["text/plain"] == ""]) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_program_on_a_terminal_shows_a_bar_and_one_in_a_pipe_none(tmp_path: Path) -> None:
+    import pty
+
+    master, terminal = pty.openpty()
+    program = [sys.executable, "-c", BAR.replace("50_000", "200_000")]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(program, cwd=tmp_path, stderr=terminal, env=environment) as process:
+        os.close(terminal)
+        printed = b""
+        try:
+            while part := os.read(master, 4096):
+                printed += part
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        finally:
+            os.close(master)
+    assert process.returncode == 0
+    assert "moves.jsonl" in printed.decode()
+    assert re.search(r"\d+%", printed.decode())
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")

@@ -95,14 +95,20 @@ def store(path: Path) -> None:
         notebook = execute(path, Path(folder))
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
     }
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
-        cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
+        cell.metadata = _metadata(cell)
         if cell.cell_type == "code":
             cell.outputs = [nbformat.from_dict(output) for output in _merged(cell.outputs)]
     nbformat.write(notebook, path)
+
+
+def _metadata(cell: Any) -> dict[str, Any]:
+    """Its tags, and by what nbconvert and nbviewer are to colour a cell that is no Python."""
+    kept = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
+    return {**kept, "magics_language": "clojure"} if cell.source.startswith("%%datalog") else kept
 
 
 if __name__ == "__main__":

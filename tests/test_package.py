@@ -53,6 +53,7 @@ def test_an_installed_wheel_reads_its_rules_and_its_data(installed: Path, tmp_pa
             "parsed": [str(tourlog.rules(name)) != "" for name in rule_file_names()],
             "data": sorted(entry.name for entry in (files("tourlog") / "data").iterdir()),
             "typed": (files("tourlog") / "py.typed").is_file(),
+            "lab": files("tourlog").joinpath("lab").is_dir(),
         }
         print(json.dumps(found))
     """
@@ -64,6 +65,9 @@ def test_an_installed_wheel_reads_its_rules_and_its_data(installed: Path, tmp_pa
     assert all(found["parsed"])
     assert found["data"] == ["commits.jsonl.gz", "file-events.jsonl.gz"]
     assert found["typed"]
+    assert not found["lab"]
+    lab = installed.parent / "share" / "jupyter" / "labextensions" / "tourlog"
+    assert sorted(path.name for path in lab.rglob("*") if path.is_file()) == ["edn.js", "install.json", "package.json"]
 
 
 @pytest.mark.timeout(600)
@@ -84,6 +88,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names} == {
         "pytest_tourlog.py",
         "tourlog",
+        wheel.name.split("-py3")[0] + ".data",  # the colours for JupyterLab
         wheel.name.split("-py3")[0] + ".dist-info",
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -131,6 +131,21 @@ def test_causation_shows_the_nearest_when_there_are_too_many(shop: tourlog.Conne
 
 
 @needs_altair
+def test_causation_that_is_wider_than_a_page_leads_from_the_top_down() -> None:
+    """Made to fit, a long chain could not be read."""
+    chain = [{"k": 1, "id": n, "type": "a kind of event", "because": n - 1} for n in range(20)]
+    size = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
+    with tourlog.connect() as conn:
+        conn.append(chain, "k")
+        sizes = [
+            tuple(map(float, size.findall(causation(conn.db(), 0, cause="because", id="id", most=most).svg())[0]))
+            for most in (4, 20)
+        ]
+    assert sizes[0][0] > sizes[0][1]
+    assert sizes[1][0] < 200 < 1500 < sizes[1][1]
+
+
+@needs_altair
 def test_causation_goes_by_the_ids_of_entities_unless_told_otherwise() -> None:
     conn = tourlog.connect()
     conn.transact(

@@ -238,6 +238,10 @@ def test_every_event_counts_once_whoever_updates(tmp_path: Path) -> None:
         ({"name": "db/x"}, "expected a name for the projection, got 'db/x'"),
         ({"query": "[:find ?e :where [?e :a 1]]"}, "expected either apply or query for the projection totals"),
         ({"apply": None}, "expected either apply or query for the projection totals"),
+        ({"apply": 1}, "expected apply to be a function, got 1, in the projection totals"),
+        ({"by": "account"}, "expected by to be a tuple of names of attributes, got 'account'"),
+        ({"by": ()}, r"expected by to be a tuple of names of attributes, got \(\)"),
+        ({"version": None}, "expected version to be a whole number, got None"),
     ],
 )
 def test_a_projection_that_cannot_be_is_refused(wrong: dict[str, Any], message: str) -> None:
@@ -250,3 +254,16 @@ def test_a_query_without_keys_is_no_table(conn: tourlog.Connection, query: str) 
     deposit(conn, "a", 1)
     with pytest.raises(tourlog.ArgumentError, match="expected a query with :keys for the projection big"):
         update(conn, replace(BIG, query=query, inputs=()))
+
+
+def test_columns_have_names(conn: tourlog.Connection) -> None:
+    """A number came back as a string."""
+    deposit(conn, "a", 1)
+    with pytest.raises(tourlog.ArgumentError, match=r"expected the names of columns as strings, got \[3\]"):
+        update(conn, Projection(name="p", apply=lambda kept, _: kept.update({"k": {3: 1}}), by=("account",)))
+
+
+def test_what_is_no_projection_is_said(conn: tourlog.Connection) -> None:
+    for call in (lambda: update(conn, 3), lambda: rows(conn.db(), 3), lambda: position(conn.db(), 3)):  # type: ignore[arg-type]
+        with pytest.raises(tourlog.ArgumentError, match="expected a Projection, got 3"):
+            call()

@@ -225,7 +225,36 @@ def test_a_scenario_without_an_end_is_an_error(project: pytest.Pytester) -> None
     """Its command has not been run, so the test would prove nothing."""
     result = run(project, 'def test_it(given):\n    given().when(("deposit", 3))\n')
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*AssertionError: expected .then(…) after given(…).when(…), got none*"])
+    result.stdout.fnmatch_lines(["expected .then(…) after given(…).when(…), got none: the command has not been run"])
+
+
+@pytest.mark.parametrize(
+    ("scenario", "shown"),
+    [
+        ('given("made")', "expected an event as a dict, got 'made', in given(…)[[]0]"),
+        ("given(by=3)", "expected a Decider or None, got 3, in given(by=…)"),
+        (
+            'given(by=None).when("go").then()',
+            "expected a function of the store, as there is no decider (see the fixture `decider`), got 'go', in when*",
+        ),
+        ('given().when(("deposit", 1)).then(3)', "expected an event as a dict, got 3, in then(…)[[]0]"),
+        (
+            'given().when(("deposit", 1)).then(raises="Refused")',
+            "expected a class of errors, got 'Refused', in then(raises=…)",
+        ),
+        (
+            'given().when(("deposit", 1)).then({"type": "x"}, raises=Refused)',
+            "expected either events, a query, or raises=, got more than one, in then(…)",
+        ),
+        ('given().when(("deposit", 1)).then("[:find ?x")', "expected ] to close the [[] of line 1, column 1,*"),
+    ],
+)
+def test_what_is_no_scenario_is_said_in_a_line_of_the_test(project: pytest.Pytester, scenario: str, shown: str) -> None:
+    """None of the plugin's own frames, and no second failure because there was no end."""
+    result = run(project, f"def test_it(given):\n    {scenario}\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*E * tourlog.errors.*: {shown}"])
+    assert "pytest_plugin.py" not in result.stdout.str()
 
 
 # What a failing test shows.
@@ -276,7 +305,7 @@ def test_it(tour, tour_file, number):
         run(project, source, "--tourlog-keep=kept").assert_outcomes(failed=2)
     kept = sorted((project.path / "kept").glob("*.tour"))
     names = sorted(path.stem.partition(".py-")[2] for path in kept)
-    assert names == ["test_it-1", "test_it-1-1", "test_it-2", "test_it-2-1"]
+    assert names == ["test_it-1", "test_it-1+1", "test_it-2", "test_it-2+1"]
     found = []
     for path in kept:
         with tourlog.connect(path) as conn:
@@ -321,7 +350,7 @@ def test_numbers(tour):
     result.stdout.fnmatch_lines(
         [
             "*test_offsets*",
-            "*expected other values (- right, + left)",
+            "*AssertionError: assert left == right (- right, + left)",
             "*  {'offset': 0, 'n': 1}",
             "*- {'offset': 1, 'n': 3}",
             "*+ {'offset': 1, 'n': 2}",
@@ -340,6 +369,41 @@ def test_numbers(tour):
 
 def test_equal_values_have_no_difference() -> None:
     assert difference([{"a": 1}], [{"a": 1}]) == ["  {'a': 1}"]
+
+
+def test_many_equal_lines_are_told_in_three_so_that_what_differs_is_seen() -> None:
+    """pytest itself cuts a difference after eight lines."""
+    rows = [(number,) for number in range(100)]
+    assert difference(rows, [*rows[:50], (-1,), *rows[50:]]) == [
+        "  (0,)",
+        "  … 48 equal lines",
+        "  (49,)",
+        "+ (-1,)",
+        "  (50,)",
+        "  … 48 equal lines",
+        "  (99,)",
+    ]
+
+
+def test_long_documents_are_compared_an_attribute_a_line() -> None:
+    document = {"text": "x" * 90, "type": "made", "n": 1}
+    assert difference([document], [{**document, "n": 2}]) == [
+        f"  {{'text': '{'x' * 90}',",
+        "   'type': 'made',",
+        "-  'n': 1}",
+        "?       ^",
+        "+  'n': 2}",
+        "?       ^",
+    ]
+
+
+def test_thousands_of_different_documents_are_compared_in_no_time() -> None:
+    """`ndiff` alone took eleven seconds for three hundred."""
+    logs = [[{"k": "a", "n": n, "text": text} for n in range(3_000)] for text in ("hello", "hellO")]
+    started = perf_counter()
+    lines = difference(*logs)
+    assert (len(lines), lines[0][0], lines[1][0]) == (6_000, "-", "+")
+    assert perf_counter() - started < 2
 
 
 # The clock and ids.
@@ -381,20 +445,37 @@ def test_outside(tour):
 
 
 def test_tests_may_be_spread_over_processes(project: pytest.Pytester) -> None:
-    """Each store is of its process or its test's folder: two runs at once do not meet."""
+    """Each store is of its process or its test's folder: tests that write the same names do not meet, ids and instants
+    are the same in all processes, and what is kept of failing tests has one name each."""
     project.makepyfile(
         """
+import os
 import pytest
 
 @pytest.mark.parametrize("number", range(20))
-def test_it(tour, tour_file, number):
+def test_it(tour, tour_file, tour_clock, number):
+    ids = []
     for conn in (tour, tour_file):
         assert conn.append([{"k": 1}], "k").t == 1
+        ids.append([document["db/id"].int for document in conn.db().documents({"k": 1})])
+    assert ids[0] == ids[1]
+    open(os.environ["PYTEST_XDIST_WORKER"], "w").close()
+    assert number % 19
 """
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest", "-p", "no:cacheprovider"]
-    runs = [subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [done.communicate()[0].strip().splitlines()[-1].partition(" in ")[0] for done in runs] == ["20 passed"] * 2
+    result = project.runpytest_subprocess(
+        "-q", "-n", "2", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", "--tourlog-keep=kept"
+    )
+    result.assert_outcomes(passed=18, failed=2)
+    assert result.stdout.str().count("stream k=1, next offset 1") == 4
+    assert sorted(path.name for path in project.path.glob("gw*")) == ["gw0", "gw1"]
+    ids = set()
+    for number in ("0", "0+1", "19", "19+1"):
+        (kept,) = (project.path / "kept").glob(f"*test_it-{number}.tour")
+        with tourlog.connect(kept, read_only=True) as conn:
+            (document,) = conn.db().documents({"k": 1})
+            ids.add(document["db/id"])
+    assert len(ids) == 1
 
 
 def test_it_is_installed_as_a_plugin(project: pytest.Pytester) -> None:

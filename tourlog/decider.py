@@ -14,6 +14,7 @@ from tourlog.database import Database, TxReport, check_database
 from tourlog.errors import ArgumentError, ConflictError, shown
 from tourlog.event_store import AGGREGATE_ID, get_events_for_aggregate
 from tourlog.stream import Stream
+from tourlog.values import plain
 
 State = TypeVar("State")
 Command = TypeVar("Command")
@@ -39,7 +40,8 @@ class Decider(Generic[State, Command]):
     `initial`, `evolve`, an upcaster or the state changes: snapshots of another version are not read, and are replaced
     when next written to.
 
-    ArgumentError for a name that is no text or empty, or a `snapshot_every` that is no number from 1.
+    ArgumentError for a name or key that is no text or empty, a `version` that is no whole number, functions that are
+    none, or a `snapshot_every` that is no number from 1.
 
     >>> import tourlog
     >>> counter = Decider(
@@ -65,6 +67,17 @@ class Decider(Generic[State, Command]):
     def __post_init__(self) -> None:
         if type(self.name) is not str or not self.name:
             raise ArgumentError(f"expected a name for the decider, got {shown(self.name)}", argument="name")
+        if type(self.key) is not str or not self.key:
+            raise ArgumentError(f"expected the name of an attribute as key, got {shown(self.key)}", argument="key")
+        if type(self.version) is not int:
+            raise ArgumentError(f"expected version to be a whole number, got {shown(self.version)}", argument="version")
+        for name in ("decide", "evolve", "dump", "restore"):
+            if not callable(getattr(self, name)):
+                message = f"expected {name} to be a function, got {shown(getattr(self, name))}"
+                raise ArgumentError(f"{message}, in the decider {self.name}", argument=name)
+        if not isinstance(self.upcasters, list | tuple) or not all(map(callable, self.upcasters)):
+            message = f"expected a list of functions, got {shown(self.upcasters)}"
+            raise ArgumentError(f"{message}, in upcasters of the decider {self.name}", argument="upcasters")
         every = self.snapshot_every
         if every is not None and (type(every) is not int or every < 1):
             raise ArgumentError(f"expected a number of events from 1, got {shown(every)}", argument="snapshot_every")
@@ -72,7 +85,11 @@ class Decider(Generic[State, Command]):
     def upcast(self, event: Event) -> Event:
         """An `event` as it would be written today."""
         for upcaster in self.upcasters:
-            event = upcaster(event)
+            raised: Any = upcaster(event)
+            if not isinstance(raised, dict):
+                message = f"expected an upcaster to give an event as a dict, got {shown(raised)}"
+                raise ArgumentError(f"{message}, in the decider {self.name}", argument="upcasters")
+            event = raised
         return event
 
     def fold(self, state: State, events: Iterable[Event]) -> State:
@@ -104,7 +121,8 @@ class Handled(Generic[State]):
 
 def load(db: Database, decider: Decider[State, Command], aggregate_id: Any) -> Aggregate[State]:
     """The state in `db` of the aggregate `aggregate_id`, as its `decider` has it: from its snapshot, if there is one,
-    and the events after it. Raises ArgumentError for what is no database, DocumentError for what is no id.
+    and the events after it. Raises ArgumentError for what is no database or no decider, or an
+    upcaster that gives no event, DocumentError for what is no id.
 
     >>> import tourlog
     >>> conn = tourlog.connect()
@@ -114,6 +132,7 @@ def load(db: Database, decider: Decider[State, Command], aggregate_id: Any) -> A
     Aggregate(state=5, offset=2, snapshot_offset=0)
     """
     check_database(db)
+    _check_decider(decider)
     kept = db.entity(_snapshot_id(decider, aggregate_id)) if decider.snapshot_every is not None else None
     if kept is None:
         return _forward(db, decider, aggregate_id, Aggregate(decider.initial, 0))
@@ -139,10 +158,11 @@ def handle(
     When others have appended to the aggregate meanwhile, their events are read and the command is decided anew, at most
     `attempts` times in all; then raises ConflictError. With a `tx_id` the command is decided once and for all: when it
     is already in the store nothing is decided or written, and what was done then is returned. An error of the decider's
-    own is the caller's; others are those of `Connection.append`, and ArgumentError for `attempts` that are no number
-    from 1.
+    own is the caller's; others are those of `Connection.append`, and ArgumentError for what is no decider, for
+    `attempts` that are no number from 1, and for what is decided that are no events of this aggregate.
     """
     check_connection(conn)
+    _check_decider(decider)
     if type(attempts) is not int or attempts < 1:
         raise ArgumentError(f"expected a number of attempts from 1, got {shown(attempts)}", argument="attempts")
     if tx_id is None:
@@ -154,8 +174,9 @@ def handle(
 
 def drop_snapshots(conn: Connection, decider: Decider[Any, Any]) -> int:
     """Retract from the store of `conn` every snapshot of a `decider`, of whatever version; how many there were.
-    ArgumentError for what is no connection."""
+    ArgumentError for what is no connection or no decider."""
     check_connection(conn)
+    _check_decider(decider)
     found = [fact.e for fact in conn.db().facts(a="snapshot/decider", v=decider.name)]
     if found:
         conn.transact([("db/retract-entity", e) for e in found])
@@ -167,16 +188,38 @@ def _handle(
 ) -> Handled[State]:
     aggregate = load(conn.db(), decider, aggregate_id)
     while True:
-        events = [{decider.key: aggregate_id, **event} for event in decider.decide(aggregate.state, command)]
+        events = _decided(decider, aggregate_id, decider.decide(aggregate.state, command))
         if not events:
             return Handled(aggregate.state, [], None)
         try:
-            return _commit(conn, decider, aggregate, events)
+            return _commit(conn, decider, aggregate_id, aggregate, events)
         except ConflictError:
             attempts -= 1
             if attempts == 0:
                 raise
             aggregate = _forward(conn.db(), decider, aggregate_id, aggregate)
+
+
+def _decided(decider: Decider[Any, Any], aggregate_id: Any, given: Any) -> list[Event]:
+    """The events that were decided, each with the aggregate's key."""
+    where = f"from decide of the decider {decider.name}"
+    if isinstance(given, Mapping | str) or not isinstance(given, Iterable):
+        raise ArgumentError(f"expected a list of events, got {shown(given)}, {where}", argument="decide")
+    own = Stream((decider.key,), (plain(aggregate_id, decider.key),))
+    events = []
+    for event in given:
+        if not isinstance(event, Mapping):
+            raise ArgumentError(f"expected events as dicts, got {shown(event)}, {where}", argument="decide")
+        if decider.key in event and Stream((decider.key,), (plain(event[decider.key], decider.key),)) != own:
+            other = shown(event[decider.key])
+            raise ArgumentError(f"expected events of {own}, got one of {other}, {where}", argument="decide")
+        events.append({decider.key: aggregate_id, **event})
+    return events
+
+
+def _check_decider(decider: object) -> None:
+    if not isinstance(decider, Decider):
+        raise ArgumentError(f"expected a Decider, got {shown(decider)}", argument="decider")
 
 
 def _forward(
@@ -190,9 +233,8 @@ def _forward(
 
 
 def _commit(
-    conn: Connection, decider: Decider[State, Any], before: Aggregate[State], events: list[Event]
+    conn: Connection, decider: Decider[State, Any], aggregate_id: Any, before: Aggregate[State], events: list[Event]
 ) -> Handled[State]:
-    aggregate_id = events[0][decider.key]
     state, offset = decider.fold(before.state, events), before.offset + len(events)
     if not _is_due(decider, before, offset):
         return Handled(state, events, conn.append(events, decider.key, expect=before.offset))

@@ -190,9 +190,14 @@ def counted(number: int, noun: str) -> str:
 
 def _cells(tag: str, row: Sequence[Any], numeric: Sequence[bool]) -> str:
     return "".join(
-        f'<{tag} style="{_RIGHT if is_numeric else _LEFT}">{value_html(value)}</{tag}>'
+        f'<{tag} style="{_RIGHT if is_numeric else _LEFT}{_wrapping(value)}">{value_html(value)}</{tag}>'
         for value, is_numeric in zip(row, numeric, strict=False)
     )
+
+
+def _wrapping(value: Any) -> str:
+    """Ids, instants and names stay on one line, where a notebook would break them at a hyphen."""
+    return ";white-space:nowrap" if value is not MISSING and len(shown_value(value)) <= _TEXT_WIDTH else ""
 
 
 def value_html(value: Any) -> str:

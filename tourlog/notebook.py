@@ -1,31 +1,30 @@
 """tourlog in a notebook: `%load_ext tourlog` gives `%%datalog` cells with completion and errors that point at
-their place, and documents that print as tables; `import_file` shows a progress bar. The only module that knows
-IPython, which it imports when it runs inside it.
+their place, and documents that print as tables; `import_file` shows a progress bar. It imports IPython when it runs
+inside it.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
-from html import escape
 from itertools import islice, pairwise
 from os import PathLike, fspath
 from pathlib import Path
-from time import monotonic
+from types import TracebackType
 from typing import Any, NoReturn
 
 from tourlog.arguments import literal
 from tourlog.connection import Connection, check_connection
 from tourlog.database import Database, q
-from tourlog.errors import ArgumentError, QuerySyntaxError, TourlogError, shown
-from tourlog.facts import document_facts
-from tourlog.html import counted, document_html, documents_html, edn_ansi
+from tourlog.errors import ArgumentError, QuerySyntaxError, StorageError, TourlogError, shown
+from tourlog.facts import Fact, document_facts
+from tourlog.html import MOST_ROWS, counted, document_html, documents_html, edn_ansi, table_html, titled
 from tourlog.json_lines import Imported, import_json_lines, open_source
+from tourlog.progress import progress, waiting
 from tourlog.query.aggregates import AGGREGATES
 from tourlog.query.edn import read
 from tourlog.query.functions import BUILTINS
@@ -47,7 +46,6 @@ _FORMS = ("and", "not", "not-join", "or", "or-join", "pull")
 _WORD = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^\s"'\[{])+""")
 _PLACE = re.compile(r"line (\d+), column (\d+)")
 _VARIABLE = re.compile(r"""(?<=\?)[^\s,()\[\]{}";]+""")
-_SECONDS_BETWEEN_UPDATES = 0.1
 
 
 def load(shell: Any) -> None:
@@ -61,8 +59,10 @@ def load(shell: Any) -> None:
     _drop_matcher(shell)
     shell.Completer.custom_matchers.append(_matcher(shell.user_ns))
     formatter = shell.display_formatter.formatters["text/html"]
-    formatter.for_type(dict, _document)
-    formatter.for_type(list, _documents)
+    for kind, show in _SHOWN.items():
+        formatter.for_type(kind, show)
+    if not shell.custom_exceptions:
+        shell.set_custom_exc((TourlogError,), _show_error)
 
 
 def unload(shell: Any) -> None:
@@ -70,9 +70,11 @@ def unload(shell: Any) -> None:
     shell.magics_manager.magics["cell"].pop(MAGIC, None)
     _drop_matcher(shell)
     formatter = shell.display_formatter.formatters["text/html"]
-    for kind, ours in ((dict, _document), (list, _documents)):
-        if formatter.for_type(kind) is ours:
+    for kind, show in _SHOWN.items():
+        if formatter.for_type(kind) is show:
             formatter.pop(kind)
+    if shell.custom_exceptions == (TourlogError,):
+        shell.set_custom_exc((), None)
 
 
 def _document(value: dict[Any, Any]) -> str | None:
@@ -80,13 +82,36 @@ def _document(value: dict[Any, Any]) -> str | None:
     return document_html(value) if _is_document(value) and any(mark in value for mark in _DOCUMENT_MARKS) else None
 
 
-def _documents(value: list[Any]) -> str | None:
-    """A list as HTML if it is one of documents; None leaves it to IPython."""
-    return documents_html(value) if value and all(map(_is_document, value)) else None
+def _sequence(value: Sequence[Any]) -> str | None:
+    """Documents or facts as HTML; None leaves all other lists and tuples to IPython."""
+    if not value:
+        return None
+    if all(map(_is_document, value)):
+        return documents_html(value)
+    if all(type(each) is Fact for each in value):
+        rows = [("+" if fact.added else "−", *fact[:4]) for fact in value[:MOST_ROWS]]
+        return table_html(("", "e", "a", "v", "tx"), rows, total=len(value), noun="fact")
+    return None
+
+
+def _connection(value: Connection) -> str | None:
+    """An open connection as HTML, with the newest database; None leaves a closed one to IPython."""
+    try:
+        return titled(repr(value)[1:-1], value.db()._repr_html_() or "")
+    except StorageError:
+        return None
 
 
 def _is_document(value: Any) -> bool:
     return type(value) is dict and bool(value) and all(type(name) is str for name in value)
+
+
+_SHOWN: dict[type, Callable[[Any], str | None]] = {
+    Connection: _connection,
+    dict: _document,
+    list: _sequence,
+    tuple: _sequence,
+}
 
 
 # The cell magic.
@@ -123,17 +148,25 @@ def run_cell(names: dict[str, Any], line: str, cell: str) -> Any:
     in `names`. An error points at its place in the cell."""
     text = f"\n{cell}"  # the magic's own line comes first, so places are those of the whole cell
     with _pointing_at(text):
-        given = _parser().parse_intermixed_args(_WORD.findall(line))
+        given = _parser().parse_intermixed_args(_words(line))
+        out = None if given.out is None else _variable(given.out)
         if _holds_rules(text):
             parse_rules(text)
             answer: Any = Rules(cell.strip())
         else:
             query = parse_query(text)
             answer = _answer(names, given, query, text)
-    if given.out is None:
+    if out is None:
         return answer
-    names[_variable(given.out)] = answer
+    names[out] = answer
     return None
+
+
+def _words(line: str) -> list[str]:
+    rest = _WORD.sub("", line).strip()
+    if rest:
+        raise ArgumentError(f"expected words, with every quote and bracket closed, got {line.strip()}", argument="line")
+    return _WORD.findall(line)
 
 
 def _holds_rules(text: str) -> bool:
@@ -152,7 +185,8 @@ def _answer(names: Mapping[str, Any], given: Namespace, query: Query, text: str)
             if not isinstance(db, Database) or sources[0] != 0:
                 raise ArgumentError("--explain takes a query whose first input is a database")
             return db.explain(query, *inputs[1:])
-        return q(query, *inputs, timeout=given.timeout)
+        with waiting("running"):
+            return q(query, *inputs, timeout=given.timeout)
 
 
 def _database(names: Mapping[str, Any], name: str | None) -> Database:
@@ -166,6 +200,8 @@ def _database(names: Mapping[str, Any], name: str | None) -> Database:
     expected = "a database or a connection in a variable `db` or `conn`, or named with -d"
     if name is not None:
         expected = f"a database or a connection in the variable {name}"
+        if name not in names:
+            raise ArgumentError(f"expected {expected}, there is no such variable", name=name)
     raise ArgumentError(f"expected {expected}, got {shown(names.get(name or 'db'))}", name=name)
 
 
@@ -244,6 +280,29 @@ def _places(node: Any) -> Iterator[Place]:
             yield from _places(getattr(node, field.name))
 
 
+def _show_error(shell: Any, kind: type[BaseException], error: BaseException, traceback: Any, **_: Any) -> list[str]:
+    """What IPython calls for an error that leaves a cell: it shows the reader's own lines, not those of the package
+    that found the error in what they gave."""
+    shell.showtraceback((kind, error, _own_lines(traceback)))
+    return []
+
+
+def _own_lines(traceback: TracebackType) -> TracebackType:
+    """The traceback without the frames of the package at its end."""
+    steps: list[TracebackType] = []
+    step: TracebackType | None = traceback
+    while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    while len(steps) > 1 and steps[-1].tb_frame.f_globals.get("__name__", "").split(".")[0] in ("tourlog", "lark"):
+        steps.pop()
+    kept: TracebackType | None = None
+    for each in reversed(steps):
+        kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    assert kept is not None
+    return kept
+
+
 def _rendered(error: TourlogError, text: str, place: Place | None) -> list[str]:
     """What a notebook shows for an error."""
     title = f"\x1b[1;31m{type(error).__name__}\x1b[0m: {error}"
@@ -251,7 +310,7 @@ def _rendered(error: TourlogError, text: str, place: Place | None) -> list[str]:
         return [title]
     line = text.split("\n")[place.line - 1].replace("\t", " ")
     margin = f"{place.line:>4} │ "
-    pointer = " " * (place.column - 1) + "\x1b[1;31m^\x1b[0m"
+    pointer = " " * (place.column - 1) + "\x1b[1m^\x1b[0m"
     return [title, f"{margin}{edn_ansi(line)}", f"{'│':>6} {pointer}"]
 
 
@@ -363,61 +422,7 @@ def import_file(conn: Connection, path: str | PathLike[str], *key: str) -> Impor
     """
     check_connection(conn)
     name = fspath(path)
-    with open_source(name) as source, _progress(Path(name).name, source.size) as progress:
-        done = import_json_lines(conn, source, key, progress=progress)
-        progress.say(f"{counted(done.documents, 'document')} into {counted(done.streams, 'stream')}")
+    with open_source(name) as source, progress(Path(name).name, source.size) as bar:
+        done = import_json_lines(conn, source, key, progress=bar)
+        bar.say(f"{counted(done.documents, 'document')} into {counted(done.streams, 'stream')}")
     return done
-
-
-@dataclass(slots=True)
-class _Bar:
-    """A bar in the output of a cell, where there is one; calling it says how much is done."""
-
-    name: str
-    total: int | None
-    handle: Any
-    updated: float = 0.0
-
-    def __call__(self, done: int) -> None:
-        now = monotonic()
-        if now - self.updated > _SECONDS_BETWEEN_UPDATES:
-            self.updated = now
-            value = f' max="{self.total}" value="{done}"' if self.total else ""
-            share = f" {done / self.total:.0%}" if self.total else ""
-            self._show(f"<progress{value}></progress>{share}", share)
-
-    def say(self, text: str) -> None:
-        """Put a text in the place of the bar."""
-        self._show(escape(text), text)
-
-    def _show(self, html: str, text: str) -> None:
-        if self.handle is not None:
-            data = {
-                "text/html": f"<div>{escape(self.name)}: {html}</div>",
-                "text/plain": f"{self.name}: {text.strip()}",
-            }
-            self.handle.update(data, raw=True)
-
-
-@contextmanager
-def _progress(name: str, total: int | None) -> Iterator[_Bar]:
-    bar = _Bar(name, total, _display())
-    bar(0)
-    try:
-        yield bar
-    except BaseException:
-        bar.say("nothing was imported")
-        raise
-
-
-def _display() -> Any:
-    """An output that can be updated, in a notebook; None elsewhere."""
-    if "IPython" not in sys.modules:
-        return None
-    from IPython import get_ipython
-    from IPython.display import display
-
-    if not hasattr(get_ipython(), "kernel"):
-        return None
-    show: Any = display  # which has no types
-    return show({"text/plain": ""}, raw=True, display_id=True)

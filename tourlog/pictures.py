@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from io import BytesIO, StringIO
-from itertools import pairwise
+from itertools import count, pairwise
 from math import atan2, degrees
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,6 +37,7 @@ _MARGIN = 4.0
 _INDENT = "\u200b\u00a0\u00a0"  # Vega trims all other spaces at the start of a line
 _WIDTH = 640
 _PAGE = 840
+_MOST_SHRUNK = 1.5  # times wider than a page: beyond that, what is made to fit cannot be read
 _LANE = 26
 _ARROW = "M0 0L0.7 1.7L-0.7 1.7Z"
 _FILL = {
@@ -114,8 +115,12 @@ def timeline(db: Database, *keys: Key, at: str | None = None, kind: str = "type"
     lanes = list(dict.fromkeys(point[lane] for point in points))
     altair = _altair()
     when = "T" if any(isinstance(point["at"], str) for point in points) else "Q"
-    axis = altair.Axis(tickMinStep=1, tickCount=8) if when == "Q" else altair.Axis()
-    scale = altair.Scale(zero=False, padding=12) if when == "Q" else altair.Scale(type="utc", padding=12)
+    if at is None:
+        axis, scale = altair.Axis(values=_ticks(points), format=",d"), altair.Scale(zero=False, nice=False, padding=12)
+    elif when == "Q":
+        axis, scale = altair.Axis(tickMinStep=1, tickCount=8), altair.Scale(zero=False, padding=12)
+    else:
+        axis, scale = altair.Axis(), altair.Scale(type="utc", padding=12)
     chart = (
         altair.Chart(altair.Data(values=points), width=_WIDTH, height=max(2, len(lanes)) * _LANE)
         .mark_point(filled=True, size=70, opacity=0.8)
@@ -128,6 +133,13 @@ def timeline(db: Database, *keys: Key, at: str | None = None, kind: str = "type"
     )
     names = ", ".join(str(db.stream(key)) for key in keys)
     return Picture(chart, f"{len(points):,} documents of {names}")
+
+
+def _ticks(points: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Offsets to mark, ten at most. Vega would mark halves, and offsets below the first."""
+    last = max(point["at"] for point in points)
+    step = next(step for step in (digit * 10**power for power in count() for digit in (1, 2, 5)) if last // step < 10)
+    return list(range(0, last + 1, step))
 
 
 def _points(db: Database, key: Key, at: str | None, kind: str) -> Iterator[dict[str, Any]]:
@@ -187,7 +199,8 @@ def causation(
     label: str = "type",
     most: int = 60,
 ) -> Picture:
-    """What led to the document of `db` whose `id` is `start`, and what followed from it, from left to right.
+    """What led to the document of `db` whose `id` is `start`, and what followed from it: from left to right, or from
+    the top down where that would be much wider than a page.
 
     `cause` is the attribute of a document that names the `id` of what caused it, one or several, `label` the one that
     is written on it. The nearest `most` documents are shown. ArgumentError when there is no document `start`, or Altair
@@ -334,10 +347,13 @@ def _cut(text: str) -> str:
 def _graph(
     title: str, boxes: Mapping[Node, _Box], edges: Sequence[tuple[Node, Node, bool]], *, is_flat: bool = False
 ) -> Picture:
-    """Boxes and arrows; flat: from left to right instead of from the top down. The last of an edge says whether it
-    is drawn as a negation."""
+    """Boxes and arrows; flat: from left to right instead of from the top down, where a page is wide enough. The last
+    of an edge says whether it is drawn as a negation."""
     sizes = {node: _size(box) for node, box in boxes.items()}
-    layout = layered({n: s[::-1] for n, s in sizes.items()} if is_flat else sizes, [(a, b) for a, b, _ in edges])
+    pairs = [(a, b) for a, b, _ in edges]
+    layout = layered({node: size[::-1] for node, size in sizes.items()} if is_flat else sizes, pairs)
+    if is_flat and layout.height > _MOST_SHRUNK * _PAGE:
+        layout, is_flat = layered(sizes, pairs), False
     extent = (layout.height, layout.width) if is_flat else (layout.width, layout.height)
 
     def turned(point: Point) -> Point:

@@ -32,7 +32,8 @@ _OF, _KEY, _NAME, _VERSION, _POSITION = (f"projection/{name}" for name in ("of",
 class Projection:
     """What to keep under a `name`: by `apply(table, event)`, called for each event of the streams ordered `by` these
     attributes, a tuple, in the order of the log; or by a `query`, with its `inputs` after the database, whose rows,
-    named by its `:keys`, are the table. ArgumentError for both or neither, and for a name that is none.
+    named by its `:keys`, are the table. ArgumentError for both or neither, and for a part that
+    is not of its kind.
 
     In `apply`, the table maps keys to rows, dicts; a row counts as changed when it is assigned. Rows can be queried:
     column `total` of the projection `sales` is the attribute `sales/total`, the row's key `projection/key`. Raise
@@ -51,6 +52,15 @@ class Projection:
             raise ArgumentError(f"expected a name for the projection, got {shown(self.name)}", argument="name")
         if (self.apply is None) == (self.query is None):
             raise ArgumentError(f"expected either apply or query for the projection {self.name}", argument="query")
+        where = f"in the projection {self.name}"
+        if self.apply is not None and not callable(self.apply):
+            raise ArgumentError(f"expected apply to be a function, got {shown(self.apply)}, {where}", argument="apply")
+        if type(self.by) is not tuple or not self.by or not all(type(name) is str for name in self.by):
+            message = f"expected by to be a tuple of names of attributes, got {shown(self.by)}"
+            raise ArgumentError(f"{message}, {where}", argument="by")
+        if type(self.version) is not int:
+            message = f"expected version to be a whole number, got {shown(self.version)}"
+            raise ArgumentError(f"{message}, {where}", argument="version")
 
     @property
     def id(self) -> bytes:
@@ -69,7 +79,8 @@ class Projection:
 
 class Table(MutableMapping[Any, Row]):
     """A projection's table while it is being brought up to date: rows as stored, and as changed since. Made by
-    `update`. Maps keys to dicts: KeyError for a key without a row, ArgumentError for a row that is no dict or empty."""
+    `update`. Maps keys to dicts: KeyError for a key without a row, ArgumentError for a row that is no dict, empty,
+    or has columns that are not named by strings."""
 
     def __init__(self, db: Database, projection: Projection, *, empty: bool = False) -> None:
         self._db, self._projection, self._empty = db, projection, empty
@@ -85,6 +96,8 @@ class Table(MutableMapping[Any, Row]):
     def __setitem__(self, key: Any, row: Any) -> None:
         if not isinstance(row, dict) or not row:
             raise ArgumentError(f"expected a row as a dict of columns, got {shown(row)}", argument="row")
+        if not all(type(name) is str and name for name in row):
+            raise ArgumentError(f"expected the names of columns as strings, got {shown(list(row))}", argument="row")
         self._changed[self._projection.row_id(key)] = (key, dict(row))
 
     def __delitem__(self, key: Any) -> None:
@@ -120,8 +133,8 @@ class Table(MutableMapping[Any, Row]):
 
 def update(conn: Connection, projection: Projection) -> int:
     """Bring the table of a `projection` up to date with what the store of `conn` holds now; how many of its rows were
-    changed. ArgumentError for what is no connection, or a query without `:keys`; a query's own errors are those of
-    `Database.q`.
+    changed. ArgumentError for what is no connection or no projection, or a query without `:keys`; a query's own errors
+    are those of `Database.q`.
 
     Table and position are committed together, every so many transactions of the log. Not to be called in a transaction
     that has already changed something, as what it appends after that would be missed: TransactionError.
@@ -139,6 +152,7 @@ def update(conn: Connection, projection: Projection) -> int:
     2
     """
     check_connection(conn)
+    _check_projection(projection)
     step = _follow if projection.query is None else _answer
     target, changed = conn.db().t, 0
     reached = -1
@@ -152,24 +166,32 @@ def update(conn: Connection, projection: Projection) -> int:
 
 def table(db: Database, projection: Projection) -> dict[Any, Row]:
     """The rows in `db` of a `projection`, as they were last brought up to date, by their keys; those of a query by the
-    tuple of their values. ArgumentError for what is no database."""
+    tuple of their values. ArgumentError for what is no database or no projection."""
     check_database(db)
+    _check_projection(projection)
     return {entity[_KEY]: projection.row(entity) for entity in _entities(db, projection)}
 
 
 def rows(db: Database, projection: Projection) -> list[Row]:
     """The rows in `db` of a `projection`, as they were last brought up to date, in the order of their keys.
-    ArgumentError for what is no database."""
+    ArgumentError for what is no database or no projection."""
     check_database(db)
+    _check_projection(projection)
     return [projection.row(entity) for entity in _entities(db, projection)]
 
 
 def position(db: Database, projection: Projection) -> int:
     """The position of the log that the table in `db` of a `projection` is of; 0 if there is none, or one of another
-    version. ArgumentError for what is no database."""
+    version. ArgumentError for what is no database or no projection."""
     check_database(db)
+    _check_projection(projection)
     kept = db.entity(projection.id)
     return kept[_POSITION] if kept is not None and kept[_VERSION] == projection.version else 0
+
+
+def _check_projection(projection: object) -> None:
+    if not isinstance(projection, Projection):
+        raise ArgumentError(f"expected a Projection, got {shown(projection)}", argument="projection")
 
 
 def _follow(conn: Connection, projection: Projection) -> tuple[int, int]:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from difflib import ndiff
-from itertools import count
+from difflib import SequenceMatcher, ndiff
+from itertools import count, zip_longest
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -23,7 +23,7 @@ from tourlog import draft, transaction
 from tourlog.connection import Connection, connect
 from tourlog.database import Database
 from tourlog.decider import Decider, handle
-from tourlog.errors import StorageError
+from tourlog.errors import ArgumentError, StorageError, TourlogError, shown
 from tourlog.event_store import AGGREGATE_ID
 from tourlog.facts import Fact
 from tourlog.query.rows import Rows
@@ -33,10 +33,17 @@ from tourlog.stream import ID_KEY, OFFSET_KEY, document_place
 from tourlog.values import decode, decode_documents, encode, ordered_bytes, sort_key
 
 STORES = pytest.StashKey[list[Connection]]()
+FAILED = pytest.StashKey[bool]()
 
 _SHOWN_DOCUMENTS = 20
 """So many of a stream's documents, the newest, are shown of a failing test; of each, so many characters."""
 _SHOWN_WIDTH = 200
+
+_SHOWN_EQUAL = 4
+"""So many equal lines in a row are shown of a difference; what is longer than a line is spread over several."""
+_LINE_WIDTH = 100
+
+_MOST_MARKED = 20
 
 
 # Stores.
@@ -93,20 +100,25 @@ def stopped_clock() -> Iterator[Clock]:
 # Scenarios.
 
 
-def scenarios(conn: Connection, decider: Decider[Any, Any] | None) -> Iterator[Callable[..., Scenario]]:
+def scenarios(
+    request: pytest.FixtureRequest, conn: Connection, decider: Decider[Any, Any] | None
+) -> Iterator[Callable[..., Scenario]]:
     """The function `given`. A scenario that nobody asked for its outcome fails the test: it has not been run."""
     begun: list[Scenario] = []
 
     def given(*events: Mapping[str, Any], to: Any = "a", by: Decider[Any, Any] | None = decider) -> Scenario:
         """These events have happened to the aggregate `to`, whose decider is `by`."""
         __tracebackhide__ = True
-        begun.append(Scenario(conn, to, by))
-        begun[-1].append(events)
-        return begun[-1]
+        if by is not None and not isinstance(by, Decider):
+            raise ArgumentError(f"expected a Decider or None, got {shown(by)}, in given(by=…)", argument="by")
+        scenario = Scenario(conn, to, by)
+        scenario.append(events)
+        begun.append(scenario)
+        return scenario
 
     yield given
-    if any(scenario.is_pending for scenario in begun):
-        raise AssertionError("expected .then(…) after given(…).when(…), got none: the command has not been run")
+    if any(scenario.is_pending for scenario in begun) and not request.node.stash.get(FAILED, False):
+        pytest.fail("expected .then(…) after given(…).when(…), got none: the command has not been run", pytrace=False)
 
 
 @dataclass
@@ -122,7 +134,9 @@ class Scenario:
     is_pending: bool = True
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Add `events` to what has happened."""
+        """Add `events` to what has happened. ArgumentError for one that is no dict."""
+        __tracebackhide__ = True
+        _check_events(events, "given")
         self.conn.append([{self.key: self.aggregate_id, **event} for event in events], self.key)
 
     @property
@@ -131,7 +145,12 @@ class Scenario:
         return AGGREGATE_ID if self.decider is None else self.decider.key
 
     def when(self, command: Any) -> Scenario:
-        """This `command` comes next: for the decider, or else a function of the store. It is run by `then`."""
+        """This `command` comes next: for the decider, or else a function of the store; ArgumentError for what is
+        none. It is run by `then`."""
+        __tracebackhide__ = True
+        if self.decider is None and not callable(command):
+            message = "expected a function of the store, as there is no decider (see the fixture `decider`)"
+            raise ArgumentError(f"{message}, got {shown(command)}, in when(…)", argument="command")
         self.commands.append(command)
         self.is_pending = True
         return self
@@ -141,25 +160,31 @@ class Scenario:
     ) -> Scenario:
         """Exactly the `expected` events come of it, in order; or, given a query and its `inputs`, its answer is the one
         that follows (without one: it has an answer); or the command `raises` an error whose text has a `match` for a
-        regular expression, and nothing is written. AssertionError otherwise, which shows the difference.
+        regular expression, and nothing is written. AssertionError otherwise, which shows the difference;
+        ArgumentError for what is no event, no query and no class of errors.
 
         The aggregate's own key may be left out of events. A relation's rows are compared in any order, unless the query
         orders them.
         """
         __tracebackhide__ = True
         self.is_pending = False
+        _check_outcome(raises, expected)
         before = self.conn.db()
         if raises is not None:
             self._refused(raises, match, before)
             return self
+        is_query = bool(expected) and _is_query(expected[0])
+        if not is_query:
+            _check_events(expected, "then")
         self._run()
-        if expected and _is_query(expected[0]):
+        if is_query:
             _check_answer(self.conn.db(), expected[0], inputs, expected[1:])
         else:
             _check_equal("events", list(map(self._own, expected)), list(map(self._own, _new(before, self.conn.db()))))
         return self
 
     def _run(self) -> None:
+        __tracebackhide__ = True
         commands, self.commands = self.commands, []
         for command in commands:
             if self.decider is None:
@@ -184,13 +209,35 @@ class Scenario:
         return {name: value for name, value in event.items() if implied.get(name, ...) != value}
 
 
+def _check_events(given: Sequence[Any], where: str) -> None:
+    __tracebackhide__ = True
+    for number, event in enumerate(given):
+        if not isinstance(event, Mapping):
+            raise ArgumentError(
+                f"expected an event as a dict, got {shown(event)}, in {where}(…)[{number}]", argument="event"
+            )
+
+
+def _check_outcome(raises: Any, expected: Sequence[Any]) -> None:
+    __tracebackhide__ = True
+    if raises is None:
+        return
+    if not (isinstance(raises, type) and issubclass(raises, BaseException)):
+        raise ArgumentError(f"expected a class of errors, got {shown(raises)}, in then(raises=…)", argument="raises")
+    if expected:
+        raise ArgumentError("expected either events, a query, or raises=, got more than one, in then(…)")
+
+
 def _is_query(expected: Any) -> bool:
     return isinstance(expected, str) or (isinstance(expected, Mapping) and "find" in expected)
 
 
 def _check_answer(db: Database, query: Any, inputs: Sequence[Any], expected: Sequence[Any]) -> None:
     __tracebackhide__ = True
-    answer = db.q(query, *inputs)
+    try:
+        answer = db.q(query, *inputs)
+    except TourlogError as error:
+        raise error.with_traceback(None) from None  # it is about the test's own query: our frames say nothing
     if not expected:
         if answer is None or (isinstance(answer, Rows | list) and not answer):
             raise AssertionError(f"expected an answer to {query}, got none")
@@ -230,14 +277,35 @@ def difference(expected: Any, actual: Any) -> list[str]:
     + {'n': 2}
     ?       ^
     """
-    return [line.rstrip("\n") for line in ndiff(_lines(expected), _lines(actual))]
+    left, right = _lines(expected), _lines(actual)
+    return [
+        line
+        for tag, a, b, c, d in SequenceMatcher(None, left, right).get_opcodes()
+        for line in (_folded(left[a:b]) if tag == "equal" else _changed(left[a:b], right[c:d]))
+    ]
+
+
+def _changed(left: list[str], right: list[str]) -> Iterator[str]:
+    """Lines beside each other; what changed within them is marked where they are few: `ndiff` takes cubic time."""
+    if len(left) + len(right) <= _MOST_MARKED:
+        yield from [line.rstrip("\n") for line in ndiff(left, right)]
+        return
+    for old, new in zip_longest(left, right):
+        yield from [] if old is None else [f"- {old}"]
+        yield from [] if new is None else [f"+ {new}"]
+
+
+def _folded(equal: list[str]) -> list[str]:
+    """Equal lines, of many only the first and the last: pytest shows eight lines of a difference."""
+    lines = [f"  {line}" for line in equal]
+    return lines if len(lines) <= _SHOWN_EQUAL else [lines[0], f"  … {len(lines) - 2} equal lines", lines[-1]]
 
 
 def compared(op: str, left: object, right: object) -> list[str] | None:
     """How documents, rows or facts that are not equal differ; None for other values, which pytest explains."""
     if op != "==" or not (_is_of_a_store(left) or _is_of_a_store(right)):
         return None
-    return ["expected other values (- right, + left)", *difference(right, left)]
+    return ["left == right (- right, + left)", *difference(right, left)]
 
 
 def _is_of_a_store(value: object) -> bool:
@@ -251,17 +319,29 @@ def _is_fact_or_document(value: object) -> bool:
 
 
 def _lines(value: Any) -> list[str]:
-    return list(map(_line, value)) if isinstance(value, Rows | list | tuple) else pformat(value).split("\n")
+    if isinstance(value, Rows | list | tuple):
+        return [line for each in value for line in _element(each)]
+    return _spread(value)
 
 
-def _line(value: Any) -> str:
+def _element(value: Any) -> list[str]:
+    """One line, where an element fits into it."""
     if isinstance(value, Fact):
-        return f"{value.e!r} {value.a} {value.v!r} tx={value.tx}{'' if value.added else ' retracted'}"
-    return repr(value)
+        return [f"{value.e!r} {value.a} {value.v!r} tx={value.tx}{'' if value.added else ' retracted'}"]
+    text = repr(value)
+    return [text] if len(text) <= _LINE_WIDTH else _spread(value)
+
+
+def _spread(value: Any) -> list[str]:
+    return pformat(value, sort_dicts=False, width=_LINE_WIDTH).split("\n")
 
 
 def add_logs(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Add the logs of a failing test's stores to its report; keep the stores, if that was asked for."""
+    """Add the logs of a failing test's stores to its report; keep the stores, if that was asked for. A test that
+    fails as it is taken down has closed them."""
+    if report.when == "teardown":
+        return
+    item.stash[FAILED] = True
     folder = item.config.getoption("--tourlog-keep")
     stores: list[Connection] = item.stash.get(STORES, [])
     for number, conn in enumerate(stores):
@@ -294,12 +374,17 @@ def log_text(db: Database) -> str:
         if start:
             lines.append(f"  … {start} before")
         for each in db.snapshot.ordered(stream, start, end):
-            lines.append(f"  {each.offset} {repr(each.document)[:_SHOWN_WIDTH]}")
+            lines.append(f"  {each.offset} {_cut(each.document)}")
     states = dict(_states(db))
     if states:
         lines.append("entities")
-        lines += [f"  {e} {repr(state)[:_SHOWN_WIDTH]}" for e, state in states.items()]
+        lines += [f"  {e} {_cut(state)}" for e, state in states.items()]
     return "\n".join(lines) + "\n"
+
+
+def _cut(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_WIDTH else f"{text[: _SHOWN_WIDTH - 1]}…"
 
 
 def _states(db: Database) -> Iterator[tuple[str, Any]]:
@@ -312,7 +397,7 @@ def keep(db: Database, folder: Path, test: str, number: int) -> Path:
     """Write a store to a file in the folder, named after the test; what a run before left there is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^\w.-]+", "-", test).strip("-")
-    path = folder / f"{name[-150:]}{f'-{number}' if number else ''}.tour"
+    path = folder / f"{name[-150:]}{f'+{number}' if number else ''}.tour"
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     log = SqliteLog(path, durability="normal")

@@ -61,6 +61,6 @@ def decider() -> Any:
 
 
 @pytest.fixture
-def given(tour: Any, decider: Any) -> Iterator[Any]:
+def given(request: pytest.FixtureRequest, tour: Any, decider: Any) -> Iterator[Any]:
     """`given(*events).when(command).then(*events)` on the store `tour`."""
-    yield from import_module(PLUGIN).scenarios(tour, decider)
+    yield from import_module(PLUGIN).scenarios(request, tour, decider)
