@@ -120,20 +120,19 @@ class Combining:
     def _write(self, own: _Append, others: list[_Append]) -> None:
         """Write this thread's append, and those that wait by then: they go to `others`."""
         with self._log.writing():
-            with self._lock:
-                others += islice(self._waiting, _MOST)
-                for _ in others:
-                    self._waiting.popleft()
+            if self._waiting:
+                with self._lock:
+                    others += islice(self._waiting, _MOST)
+                    for _ in others:
+                        self._waiting.popleft()
             appends = [own, *others]
-            for each in appends:
-                each.prepared = None
             head = self._log.head()
             if self._is_plain(head):
                 commits = extensions(self._log, head, [each.tails for each in appends])
                 for each, commit in zip(appends, commits, strict=True):
                     each.prepared = commit
                 self._log.append(*commits)
-        for each in (own, *others):
+        for each in appends:
             each.commit, each.state = each.prepared, _State.DONE
 
     def _settle(self, others: Sequence[_Append], error: BaseException) -> None:
@@ -146,8 +145,10 @@ class Combining:
                     continue
                 if known is not None:
                     each.error, each.state = _again(known), _State.DONE
+                elif each.commit is not None:
+                    each.state = _State.DONE
                 else:
-                    each.state = _State.NEW if each.commit is None else _State.DONE
+                    each.prepared, each.state = None, _State.NEW
 
     def _look(self, others: Sequence[_Append]) -> TourlogError | None:
         """Find out which of the appends the log has, after an interrupt; an error if it cannot be asked."""

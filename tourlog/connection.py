@@ -425,10 +425,13 @@ class Connection:
         if self._is_heard() or self._standing.are_any:
             return None
         conditions = simple_conditions(unless, only_if)
-        tails = None if conditions is None else tails_of(self._log, documents, names)
+        if conditions is None:
+            return None
+        tails = tails_of(self._log, documents, names)
         if tails is None:
             return None
-        commit = self._extend_if(tails, conditions) if conditions else self._combining.append(tails)
+        is_shared = self._log.path is not None and not conditions
+        commit = self._combining.append(tails) if is_shared else self._extend_if(tails, conditions)
         if commit is None:
             return None
         t = commit.transaction.t
@@ -439,11 +442,14 @@ class Connection:
     def _extend_if(self, tails: Sequence[NewTail], conditions: Conditions) -> Commit | None:
         with self._log.writing():
             head = self._log.head()
-            if not self._is_plain(head) or not hold(conditions, self._presence, self._at(head.t)):
+            if not self._is_plain(head):
+                return None
+            if conditions and not hold(conditions, self._presence, self._at(head.t)):
                 return None
             (commit,) = extensions(self._log, head, [tails])
             self._log.append(commit)
-        self._presence.committed(commit)
+        if conditions:
+            self._presence.committed(commit)
         return commit
 
     def _is_heard(self) -> bool:

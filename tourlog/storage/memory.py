@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -148,16 +148,22 @@ class MemoryLog:
         self._lifetime.check()
         if not self._place.is_mine or self._pending:
             raise StorageError("expected one append inside writing(), got another", path=None)
-        head, next_stream, ends = self._head, len(self._streams) + 1, _Ends(self._end_of)
+        head, next_stream = self._head, len(self._streams) + 1
+        ends: dict[int, int] = {}
+
+        def end_of(stream: int) -> int:
+            return ends[stream] if stream in ends else self._end_of(stream)
+
         for commit in commits:
             tx_id = commit.transaction.tx_id
             if tx_id is not None and tx_id in self._by_tx_id:
                 refuse_known_id(None, tx_id)
-            check_commit(commit, None, head=head, next_stream=next_stream, next_offset=ends.__getitem__)
+            check_commit(commit, None, head=head, next_stream=next_stream, next_offset=end_of)
             if commit.streams:
                 self._check_unique(commit)
             head, next_stream = commit.transaction, next_stream + len(commit.streams)
-            ends.update((batch.stream, batch.first + batch.count) for batch in commit.batches)
+            for batch in commit.batches:
+                ends[batch.stream] = batch.first + batch.count
         self._pending = commits
 
     def compact(self) -> int:
@@ -226,17 +232,6 @@ class MemoryLog:
                 _drop_after(self._amended.get(entity.stream, {}).get(entity.offset, []), self._head.t)
         for records in (self._transactions, self._streams, self._batches):
             _drop_after(records, self._head.t)
-
-
-class _Ends(dict[int, int]):
-    """Next offsets by stream: those that are not there are looked up."""
-
-    def __init__(self, end_of: Callable[[int], int]) -> None:
-        super().__init__()
-        self._end_of = end_of
-
-    def __missing__(self, stream: int) -> int:
-        return self._end_of(stream)
 
 
 def _newest(records: list[EntityRecord], t: int) -> EntityRecord | None:
