@@ -406,3 +406,30 @@ class TestChoice:
             assert conn.db().explain("[:find ?n :where [1 :n ?n]]").engine == "pydatalog"
             assert conn.db().explain(tourlog.gen_datalog("all", "k"), 1).engine == "log"
             assert conn.db().with_([{"a": 1}]).db_after.explain(query).engine == "pydatalog"
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ([0.5, 0.125, 3.0, -7.25], 0),
+        ([2.0**41, -(2.0**41), 0.125], 0),
+        ([0.1, 0.2, 0.3, 19.99], 1),
+        ([2.0**43, 0.125], 2),
+        ([1e-30, 1.0, -1.0], 2),
+        ([1e200, 1.0, -1e200], 2),
+        ([float("inf"), 1.0], 2),
+        ([float("nan"), 1.0], 2),
+    ],
+)
+def test_sums_of_floats_are_exact_at_the_scale_they_need(values: list[float], scale: int) -> None:
+    conn = tourlog.connect()
+    conn.append([{"k": 1, "x": value, "n": number} for number, value in enumerate(values)], "k")
+    for aggregate in ("sum", "avg"):
+        query = f"[:find ({aggregate} ?x) :with ?n :where [?e :x ?x] [?e :n ?n]]"
+        for _ in range(2):  # the second time the scale is known
+            both(conn.db(), query)
+    columns = conn._index.shared(Columns, lambda: pytest.fail("loaded by the queries"))
+    assert set(columns._scales.values()) <= {scale}
+    assert bool(columns._scales) == bool(scale)
+    conn.append([{"k": 1, "x": 1e-300, "n": -1}], "k")
+    both(conn.db(), "[:find (sum ?x) :with ?n :where [?e :x ?x] [?e :n ?n]]")

@@ -38,7 +38,7 @@ STARS = (
         """SELECT count(*) FROM "order" WHERE type = 'type-3' AND amount < 500""",
     ),
     Star(
-        "group, avg of floats",
+        "group, avg of floats in eighths",
         "[:find ?type (avg ?price) :with ?e :where [?e :type ?type] [?e :price ?price]]",
         'SELECT type, avg(price) FROM "order" GROUP BY type',
     ),

@@ -78,6 +78,8 @@ class Loaded:
     any_ended: bool
     unique: dict[str, bool]
     """Of columns of `rows` that were looked at: whether they hold few values, no two of them equal."""
+    scales: dict[str, int]
+    """Of sums of floats, by the SELECT of their rows: the scale they needed, which others are not worth a try."""
 
 
 class Columns:
@@ -102,6 +104,7 @@ class Columns:
         self._names = 0
         self._version = 0
         self._unique: dict[str, bool] = {}
+        self._scales: dict[str, int] = {}
         self._idle: list[Worker] = []
         self._connection: Any = duckdb.connect(":memory:", config=SETTINGS)
         for statement in ("SET lock_configuration = true", *_TABLES):
@@ -149,7 +152,7 @@ class Columns:
 
     def loaded(self) -> Loaded:
         """What there is to read; to be asked for inside `ready`."""
-        return Loaded(dict(self._columns), self._position, self._any_ended, self._unique)
+        return Loaded(dict(self._columns), self._position, self._any_ended, self._unique, self._scales)
 
     def load_tokens(self, attributes: Iterable[str]) -> None:
         """Have these attributes' values as tokens too; inside `ready`."""

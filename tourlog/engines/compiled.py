@@ -100,7 +100,7 @@ def _prepared(execution: Execution, snapshots: Sequence[Snapshot], columns: Colu
         execution.value(scan.a) for scan in scans if isinstance(scan.v, Variable) and types.of(scan.v) == TOKEN
     )
     loaded = columns.loaded()
-    session = Session(columns.worker(), columns.tokens, execution, types, loaded.unique, dry=dry)
+    session = Session(columns.worker(), columns.tokens, execution, types, loaded.unique, loaded.scales, dry=dry)
     return Evaluation(session, Scans(session, snapshots, loaded, types), types)
 
 

@@ -31,13 +31,14 @@ class Session:
         execution: Execution,
         types: Types,
         unique: dict[str, bool],
+        scales: dict[str, int],
         *,
         dry: bool = False,
     ) -> None:
         self.execution = execution
         self.types = types
         self.tokens = RunTokens(tokens)
-        self.unique = unique
+        self.unique, self.scales = unique, scales
         self.dry = dry
         self.statements: list[str] = []
         self.parameters: dict[str, Any] = {}

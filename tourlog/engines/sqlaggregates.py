@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -17,10 +18,21 @@ from tourlog.engines.session import Session
 from tourlog.errors import BudgetError
 from tourlog.query.syntax import Aggregate, FindElement, Pull, Variable
 
-_SCALE = 72
-"""Floats between about 1e-6 and 1e8 are whole numbers of 2**-72, which DuckDB adds exactly."""
-_LIMIT = 100
-"""Scaled floats below 2**100: as many as fit in memory have a sum DuckDB's 128 bits hold."""
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Floats that are whole numbers of 2**-bits, below 2**limit of them, which DuckDB adds exactly as this type: as
+    many as fit in memory have a sum that 128 bits hold."""
+
+    bits: int
+    limit: int
+    type: str
+
+
+_SCALES = (_Scale(20, 62, "BIGINT"), _Scale(72, 100, "HUGEINT"))
+"""Halves, eighths and whole numbers are the first; any floats between about 1e-6 and 1e8 the second, in half as long
+again."""
+_MOST_SCALES = 1_000
 
 _LONGEST = 20_000_000
 """Values of a group that may become a list of Python's, some 50 bytes each."""
@@ -48,10 +60,16 @@ def aggregated(session: Session, select: Select, variables: Sequence[Variable], 
     """The rows of `:find` from the distinct rows over `variables`, one a group."""
     elements = session.execution.plan.find.elements
     columns = dict(zip(variables, ((f"c{i}", type_) for i, type_ in enumerate(types)), strict=True))
-    try:
-        return _rows(session, select, variables, [_element(session, e, columns, exact=False) for e in elements])
-    except _Inexact:
-        return _rows(session, select, variables, [_element(session, e, columns, exact=True) for e in elements])
+    scales, asked = session.scales, select.all_over(variables)
+    for place in range(scales.get(asked, 0), len(_SCALES)):
+        try:
+            made = [_element(session, e, columns, _SCALES[place]) for e in elements]
+            return _rows(session, select, variables, made)
+        except _Inexact:
+            if len(scales) >= _MOST_SCALES:
+                scales.clear()
+            scales[asked] = place + 1
+    return _rows(session, select, variables, [_element(session, e, columns, None) for e in elements])
 
 
 def _rows(session: Session, select: Select, variables: Sequence[Variable], made: Sequence[_Made]) -> list[Any]:
@@ -99,7 +117,9 @@ def _ignores_repeats(session: Session) -> bool:
     return all(e.function in ("min", "max", "count-distinct") and len(e.arguments) == 1 for e in aggregates)
 
 
-def _element(session: Session, element: FindElement, columns: dict[Variable, tuple[str, str]], *, exact: bool) -> _Made:
+def _element(
+    session: Session, element: FindElement, columns: dict[Variable, tuple[str, str]], scale: _Scale | None
+) -> _Made:
     if not isinstance(element, Aggregate):
         column, type_ = columns[element.variable if isinstance(element, Pull) else element]
         key = session.key(column, type_)
@@ -107,11 +127,8 @@ def _element(session: Session, element: FindElement, columns: dict[Variable, tup
     variable = element.arguments[-1]
     assert isinstance(variable, Variable), "an aggregate is over a variable"
     column, type_ = columns[variable]
-    by_sql = (
-        _by_sql(element, column, session.key(column, type_), type_, exact=exact)
-        if len(element.arguments) == 1
-        else None
-    )
+    is_alone = len(element.arguments) == 1
+    by_sql = _by_sql(element, column, session.key(column, type_), type_, scale) if is_alone else None
     return by_sql or _by_list(session, element, column, type_)
 
 
@@ -131,8 +148,8 @@ def _by_list(session: Session, element: Aggregate, column: str, type_: str) -> _
     return _Made((f"CASE WHEN count(*) <= {longest} THEN list({column}) END",), make)
 
 
-def _by_sql(element: Aggregate, column: str, key: str, type_: str, *, exact: bool) -> _Made | None:
-    """What DuckDB computes exactly as the built-in does."""
+def _by_sql(element: Aggregate, column: str, key: str, type_: str, scale: _Scale | None) -> _Made | None:
+    """What DuckDB computes exactly as the built-in does; sums of floats at a scale they may turn out not to fit."""
     match element.function:
         case "count":
             return _Made(("count(*)",), int)
@@ -142,41 +159,41 @@ def _by_sql(element: Aggregate, column: str, key: str, type_: str, *, exact: boo
             return _Made((f"sum({column})",), int)
         case "avg" if type_ == INTEGER:
             return _Made((f"sum({column})", "count(*)"), lambda total, rows: int(total) / rows)
-        case "sum" if type_ == FLOAT and not exact:
-            return _Made(_scaled_sum(column), _sum)
-        case "avg" if type_ == FLOAT and not exact:
-            total, is_exact = _scaled_sum(column)
+        case "sum" if type_ == FLOAT and scale is not None:
+            return _Made(_scaled_sum(column, scale), partial(_sum, scale))
+        case "avg" if type_ == FLOAT and scale is not None:
+            total, is_exact = _scaled_sum(column, scale)
             # To count those alone that are exact, all of them or the sum is no use, takes half the time of count(*).
-            return _Made((total, is_exact, f"count(*) FILTER ({_is_whole(column)})"), _mean)
+            return _Made((total, is_exact, f"count(*) FILTER ({_is_whole(column, scale)})"), partial(_mean, scale))
         case "min" | "max" if type_ != TOKEN:  # NaN is the last of the numbers for DuckDB, too
             return _Made((f"{element.function}({column})",), _unchanged)
         case _:
             return None
 
 
-def _scaled_sum(column: str) -> tuple[str, str]:
-    """The exact sum of floats that are whole numbers of 2**-72, and whether all are."""
-    return f"sum(TRY_CAST({_scaled(column)} AS HUGEINT))", f"bool_and({_is_whole(column)})"
+def _scaled_sum(column: str, scale: _Scale) -> tuple[str, str]:
+    """The sum of floats at a scale, and whether it is exact."""
+    return f"sum(TRY_CAST({_scaled(column, scale)} AS {scale.type}))", f"bool_and({_is_whole(column, scale)})"
 
 
-def _scaled(column: str) -> str:
-    return f"({column} * {float(2**_SCALE)!r})"
+def _scaled(column: str, scale: _Scale) -> str:
+    return f"({column} * {float(2**scale.bits)!r}::DOUBLE)"
 
 
-def _is_whole(column: str) -> str:
+def _is_whole(column: str, scale: _Scale) -> str:
     """Whether a scaled float is a whole number DuckDB adds exactly; of NaN and infinities it is false, too."""
-    scaled = _scaled(column)
-    return f"({scaled} = trunc({scaled}) AND abs({scaled}) < {float(2**_LIMIT)!r})"
+    scaled = _scaled(column, scale)
+    return f"({scaled} = trunc({scaled}) AND abs({scaled}) < {float(2**scale.limit)!r}::DOUBLE)"
 
 
-def _sum(scaled: int, is_exact: bool) -> float:
+def _sum(scale: _Scale, scaled: int, is_exact: bool) -> float:
     if not is_exact:
         raise _Inexact
-    return float(Fraction(scaled, 2**_SCALE))
+    return float(Fraction(scaled, 2**scale.bits))
 
 
-def _mean(scaled: int, is_exact: bool, rows: int) -> float:
-    return _sum(scaled, is_exact) / rows
+def _mean(scale: _Scale, scaled: int, is_exact: bool, rows: int) -> float:
+    return _sum(scale, scaled, is_exact) / rows
 
 
 def _unchanged(value: Any) -> Any:
