@@ -108,7 +108,7 @@ def together_interrupted(conn: Connection, interrupted: Any) -> Outcomes:
     original, leader = log.writing, []
 
     def writing(**options: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread() and conn._combining._is_led and not leader:
+        if threading.current_thread() is not threading.main_thread() and conn._plain._combining._is_led and not leader:
             leader.append(threading.current_thread())
             return interrupted(original, **options)
         return original(**options)

@@ -150,7 +150,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "order",
         "pictures",
     ),
-    ("subscription",),
+    (
+        "plain_appends",
+        "subscription",
+    ),
     ("connection",),
     (
         "aio",

@@ -66,7 +66,7 @@ def holding(conn: Connection) -> Iterator[None]:
 def waiting(conn: Connection) -> int:
     """How many threads wait for the writer's place, or for one that does."""
     place = conn._log._file._writer.place  # type: ignore[attr-defined]  # a log in a file
-    return len(place._waiting) + len(conn._combining._waiting)
+    return len(place._waiting) + len(conn._plain._combining._waiting)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,15 +13,7 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from tourlog.combining import Combining
-from tourlog.conditions import (
-    Conditions,
-    calls_out,
-    check_conditions,
-    check_expected,
-    hold,
-    simple_conditions,
-)
+from tourlog.conditions import calls_out, check_conditions, check_expected
 from tourlog.database import Database, TxReport, report_between, unwrapped
 from tourlog.documents import check_names, group_documents, listed
 from tourlog.draft import Draft, Savepoint
@@ -30,12 +22,12 @@ from tourlog.fact_index import FactIndex, ForkedIndex
 from tourlog.invariants import Invariant, Standing, Watched, drop, require
 from tourlog.listeners import Listeners
 from tourlog.past import PastTransaction, offsets_of
-from tourlog.presence import Presence
+from tourlog.plain_appends import PlainAppends
 from tourlog.snapshot import Snapshot
 from tourlog.storage import open_log
-from tourlog.storage.log import Commit, Log, Transaction
+from tourlog.storage.log import Log
 from tourlog.subscription import Subscription, subscription
-from tourlog.tails import NewTail, extensions, spans_of, tails_of
+from tourlog.tails import spans_of
 from tourlog.transaction import Call, annotate, apply, check_meta, operations
 from tourlog.values import plain
 from tourlog.watch import Watch
@@ -115,10 +107,9 @@ class Connection:
         self._log = log
         self._index = FactIndex(log)
         self._standing = Standing()
-        self._presence = Presence(log)
-        self._combining = Combining(log, self._is_plain)
         self._watch = Watch(log)
         self._listeners = Listeners()
+        self._plain = PlainAppends(log, self._standing, self._listeners, self._at)
         # Of the context and not of the thread: the tasks of an event loop must not get into each other's blocks.
         self._opened_block: ContextVar[Block | None] = ContextVar("opened_block", default=None)
 
@@ -203,9 +194,12 @@ class Connection:
         check_names(key)
         later = self._block is not None  # what is written only then must not change meanwhile
         if expect is None and tx_id is None and meta is None and not later:
-            report = self._extend(given, key, unless, only_if)
-            if report is not None:
-                return report
+            written = self._plain.append(given, key, unless, only_if)
+            if written is not None:
+                commit, tails = written
+                t = commit.transaction.t
+                self._watch.committed()
+                return TxReport(t, partial(self._at, t - 1), partial(self._at, t), spans_of(commit, tails), t - 1)
 
         def change(draft: Draft) -> None:
             grouped = group_documents(given, key)
@@ -418,46 +412,6 @@ class Connection:
             held = self._append(draft, name, stated)
         self._committed(draft, held)
         return self._report(draft, held is not None)
-
-    def _extend(self, documents: list[Any], names: tuple[str, ...], unless: Any, only_if: Any) -> TxReport | None:
-        """Append documents under the simplest of conditions and do nothing else; None when that is not all there is
-        to do, or a condition may not hold: for `_write` to do it, or to say why not."""
-        if self._is_heard() or self._standing.are_any:
-            return None
-        conditions = simple_conditions(unless, only_if)
-        if conditions is None:
-            return None
-        tails = tails_of(self._log, documents, names)
-        if tails is None:
-            return None
-        is_shared = self._log.path is not None and not conditions
-        commit = self._combining.append(tails) if is_shared else self._extend_if(tails, conditions)
-        if commit is None:
-            return None
-        t = commit.transaction.t
-        self._standing.committed(t, ())
-        self._watch.committed()
-        return TxReport(t, partial(self._at, t - 1), partial(self._at, t), spans_of(commit, tails), t - 1)
-
-    def _extend_if(self, tails: Sequence[NewTail], conditions: Conditions) -> Commit | None:
-        with self._log.writing():
-            head = self._log.head()
-            if not self._is_plain(head):
-                return None
-            if conditions and not hold(conditions, self._presence, self._at(head.t)):
-                return None
-            (commit,) = extensions(self._log, head, [tails])
-            self._log.append(commit)
-        if conditions:
-            self._presence.committed(commit)
-        return commit
-
-    def _is_heard(self) -> bool:
-        return not self._listeners.is_empty
-
-    def _is_plain(self, head: Transaction) -> bool:
-        """Whether nobody listens, and no invariant is to be enforced after this transaction."""
-        return not self._is_heard() and not self._standing.at(head.t, self._at)
 
     def _append(self, draft: Draft, tx_id: str | None, meta: Mapping[str, Any]) -> tuple[Watched, ...] | None:
         """Write the draft to the log; the invariants that hold after it. None when there is nothing to write."""
