@@ -18,6 +18,7 @@ PACKAGE = Path(tourlog.__file__).parent
 # Lower lines never import from higher ones, and modules of one line never from each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
+        "engines.interrupts",
         "engines.worker",
         "entry.pytest_tourlog",
         "errors",

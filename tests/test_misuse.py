@@ -312,6 +312,30 @@ class TestCallbacks:
 
 
 class TestInterrupts:
+    @pytest.mark.parametrize("number", [1, 2, 4, 8, 16])
+    def test_ctrl_c_while_duckdb_is_imported_comes_out_after_it(self, number: int, tmp_path: Path) -> None:
+        """The n-th module that DuckDB's own initialiser imports is where the signal comes."""
+        program = (
+            "import signal, sys, tourlog\n"
+            "seen = []\n"
+            "def hook(event, given):\n"
+            "    if event == 'import' and (seen or given[0] == '_duckdb'):\n"
+            "        seen.append(given[0])\n"
+            f"        if len(seen) == {number} + 1:\n"
+            "            signal.raise_signal(signal.SIGINT)\n"
+            "conn = tourlog.connect(sys.argv[1])\n"
+            "conn.append([{'k': 1, 'n': 7}], 'k')\n"
+            "sys.addaudithook(hook)\n"
+            "try:\n"
+            f"    conn.db().q('{ALL_NS}', engine='compiled')\n"
+            "except KeyboardInterrupt:\n"
+            "    print('interrupted', len(seen) > 1, 'duckdb' in sys.modules)\n"
+            f"print(conn.db().q('{ALL_NS}', engine='compiled'))\n"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path / "store")]
+        child = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        assert (child.returncode, child.stdout) == (0, "interrupted True True\n[7]\n"), child.stderr[-2000:]
+
     @pytest.mark.parametrize("engine", ENGINES)
     def test_ctrl_c_again_and_again_leaves_the_store_whole(self, engine: str, tmp_path: Path) -> None:
         """A child is interrupted a hundred times in the middle of appends and queries."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from tourlog.engines.arrow import registered
 from tourlog.engines.codec import INTEGER, TOKEN, column_type
+from tourlog.engines.interrupts import deferred_interrupt
 from tourlog.engines.reading import Places, RowFinder, one_each, read, several
 from tourlog.engines.tokens import Tokens
 from tourlog.engines.worker import Worker
@@ -92,7 +93,8 @@ class Columns:
         self._empty()
 
     def _empty(self) -> None:
-        import duckdb  # heavy; imported when first needed
+        with deferred_interrupt():
+            import duckdb  # heavy; imported when first needed
 
         self.tokens = Tokens()
         self._finder = RowFinder(self._log, self.tokens)

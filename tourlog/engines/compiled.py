@@ -15,6 +15,7 @@ from tourlog.engines.bodies import Bodies, NotNative
 from tourlog.engines.codec import SQL_TYPES, TOKEN
 from tourlog.engines.columns import Columns
 from tourlog.engines.execution import Execution, find_rows, is_column
+from tourlog.engines.interrupts import deferred_interrupt
 from tourlog.engines.scans import Scans
 from tourlog.engines.select import Select
 from tourlog.engines.session import Session
@@ -45,7 +46,8 @@ def explain(execution: Execution) -> str:
 @contextmanager
 def _evaluation(execution: Execution, *, dry: bool) -> Iterator[Evaluation]:
     """An evaluation on a connection of its own, which the budget's end interrupts."""
-    import duckdb  # heavy; imported when first needed
+    with deferred_interrupt():
+        import duckdb  # heavy; imported when first needed
 
     snapshots = _of_one_log(execution)
     columns = _columns_of(snapshots[0]) if snapshots else Columns(MemoryLog())
