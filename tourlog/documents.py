@@ -18,6 +18,10 @@ from tourlog.values import LEAVES, NATIVE, FlatDocuments, check, identity, plain
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _DICTS, _STRINGS, _SIMPLE = frozenset({dict}), frozenset({str}), frozenset({str, int})
 
+_MOST_FREE_KEYS = 10_000
+_free_keys: set[str] = set()
+"""Some keys that documents may have, seen before."""
+
 
 def group_documents(documents: Any, names: Sequence[str]) -> list[tuple[Stream, list[dict[str, Any]]]]:
     """Checked documents by stream, streams in order of first appearance."""
@@ -40,9 +44,25 @@ def group_plain_documents(
 ) -> list[tuple[Stream, list[dict[str, Any]]]] | None:
     """What `group_documents` gives, if it takes no more than a look at the types of it all to see that the documents
     can be appended; else None."""
+    if len(documents) == 1 and _is_known_kind(documents[0], names):
+        return [(simple_stream(names, *[documents[0][name] for name in names]), FlatDocuments(documents))]
     batch = _plain_batch(documents)
     columns = None if batch is None else _simple_keys(batch, names)
-    return None if batch is None or columns is None else _grouped_by(columns, batch, names)
+    if batch is None or columns is None:
+        return None
+    if len(documents) == 1 and len(_free_keys) < _MOST_FREE_KEYS:
+        _free_keys.update(documents[0])
+    return _grouped_by(columns, batch, names)
+
+
+def _is_known_kind(document: Any, names: tuple[str, ...]) -> bool:
+    """Whether it takes no more to see that a single document can be appended than to look at it once."""
+    if type(document) is not dict:
+        return False
+    for key, value in document.items():
+        if type(key) is not str or key not in _free_keys or type(value) not in NATIVE:
+            return False
+    return _SIMPLE.issuperset([type(document.get(name)) for name in names])
 
 
 def _plain_batch(documents: list[Any]) -> list[dict[str, Any]] | None:
