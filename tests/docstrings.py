@@ -116,6 +116,7 @@ MODULES: Mapping[str, tuple[str, ...] | None] = {
     "aio": None,
     "decider": None,
     "event_store": None,
+    "integrations.cloudevents": ("document_to_event", "event_to_document", "export_events", "import_events"),
     "integrations.eventsourcing": None,
     "integrations.eventsourcing_dcb": None,
     "log_store": None,

@@ -46,6 +46,7 @@ from tourlog.errors import (
     TransactionError,
     UnknownOutcomeError,
 )
+from tourlog.integrations.cloudevents import event_to_document, export_events, import_events
 from tourlog.integrations.eventsourcing import (
     Factory,
 )
@@ -182,6 +183,7 @@ def interrupted() -> Event:
     return event
 
 
+CE = "integrations.cloudevents"
 ES, DCB = "integrations.eventsourcing", "integrations.eventsourcing_dcb"
 DECISIONS = [DCBEvent(type="made", data=b"", tags=["a"])]
 
@@ -358,6 +360,12 @@ CASES: list[tuple[str, type[BaseException], Call]] = [
     ("pytest_plugin.Scenario.then", AssertionError, lambda s: Scenario(s.conn, "a", counter).when(1).then(EVENT)),
     ("notebook.import_file", ArgumentError, lambda s: notebook.import_file(s.conn, s.file, "k")),
     ("notebook.import_file", DocumentError, lambda s: notebook.import_file(s.conn, s.text_file(), "k")),
+    (f"{CE}.event_to_document", DocumentError, lambda s: event_to_document({})),
+    (f"{CE}.import_events", ArgumentError, lambda s: import_events(s.conn, s.folder / "none")),
+    (f"{CE}.import_events", DocumentError, lambda s: import_events(s.conn, s.text_file("{}"))),
+    (f"{CE}.export_events", ArgumentError, lambda s: export_events(s.db, s.folder)),
+    (f"{CE}.export_events", DocumentError, lambda s: export_events(s.db, s.file, {"k": ANY})),
+    (f"{CE}.export_events", StorageError, lambda s: export_events(s.db, s.folder / "none" / "out")),
     (f"{ES}.Factory", OperationalError, lambda s: s.factory(TOURLOG_PATH=str(s.text_file()))),
     (f"{ES}.Factory", ArgumentError, lambda s: s.factory(TOURLOG_DURABILITY="some")),
     (

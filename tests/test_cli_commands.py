@@ -92,6 +92,7 @@ class TestExamples:
     def test_every_verb_is_among_them(self) -> None:
         names = "import streams read append tail q shell rules entity pull history log diff stats compact consumers"
         expected: set[tuple[str, ...]] = {(name,) for name in [*names.split(), "verify", "backup", "doctor", "demo"]}
+        expected |= {("export",)}
         expected |= {("invariants", name) for name in ("list", "add", "drop")}
         assert set(VERBS) == expected
 

@@ -49,6 +49,7 @@ EXCUSED = {
     ("Consumer.done", "TransactionError"): "the function it gives to `call` is its own",
     ("Consumer.rewind", "TransactionError"): "the function it gives to `call` is its own",
     ("projection.Projection.id", "DocumentError"): "a projection's name is a string",
+    ("integrations.cloudevents.document_to_event", "DocumentError"): "for what is no event it returns None",
     (f"{ES}.TourlogRecorder.db", "DataError"): "it stores nothing",
     (f"{ES}.TourlogApplicationRecorder.select_notifications", "DataError"): "it stores nothing",
     (f"{ES}.TourlogApplicationRecorder.max_notification_id", "DataError"): "it stores nothing",

@@ -159,11 +159,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "aio",
         "event_store",
+        "export",
         "integrations.eventsourcing_store",
         "json_lines",
     ),
     (
         "decider",
+        "integrations.cloudevents",
         "integrations.eventsourcing_dcb",
         "integrations.eventsourcing_sequence",
         "log_store",

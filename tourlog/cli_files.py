@@ -1,15 +1,22 @@
-"""The commands that move data: `import`."""
+"""The commands that move data: `import` and `export`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tourlog.cli_common import AsJson, Store
+from tourlog.arguments import key_pattern
+from tourlog.cli_common import AsJson, AsOf, Store, database
 from tourlog.connection import connect
-from tourlog.json_lines import import_json_lines, open_source
+from tourlog.errors import ArgumentError
+from tourlog.export import Exported
+from tourlog.integrations.cloudevents import ImportedEvents, export_events, import_events
+from tourlog.json_lines import Imported, import_json_lines, open_source
 from tourlog.tables import print_json_lines
 from tourlog.terminal import progress_bar
 
@@ -21,25 +28,84 @@ def import_file(
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped; - for standard input.")],
     store: Store,
     key: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--key", metavar="NAME", help="An attribute that says which stream; may be repeated."),
-    ],
+    ] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="The lines are CloudEvents; their key is source unless given.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Append the documents of FILE to STORE, all of them or none.
 
-    Each line is a JSON object; their order is kept. STORE is made if it does not exist.
+    Each line is a JSON object; their order is kept. STORE is made if it does not exist. CloudEvents that STORE
+    has already, by their source and id, are not stored again.
 
     \b
     Example: tourlog import moves.jsonl moves.tour --key bot
     """
+    if not key and not events:
+        raise typer.BadParameter("expected one at least", param_hint="--key")
     started = perf_counter()
     with open_source(file) as source, connect(store) as conn:
         with progress_bar(source.name, source.size) as progress:
-            report = import_json_lines(conn, source, key, progress=progress)
+            report: Imported | ImportedEvents
+            if events:
+                report = import_events(conn, source, *(key or ()), progress=progress)
+            else:
+                report = import_json_lines(conn, source, key or (), progress=progress)
         seconds = perf_counter() - started
+    known = report.known if isinstance(report, ImportedEvents) else None
     if as_json:
-        print_json_lines([{"documents": report.documents, "streams": report.streams, "t": report.t}])
+        counted = {"documents": report.documents, "streams": report.streams, "t": report.t}
+        print_json_lines([counted if known is None else {**counted, "known": known}])
     else:
         counts = f"{report.documents:,} documents into {report.streams:,} streams"
-        typer.echo(f"imported {counts} of {store} in {seconds:.2f} s")
+        there = f"; {known:,} were there already" if known else ""
+        typer.echo(f"imported {counts} of {store} in {seconds:.2f} s{there}")
+
+
+class Format(StrEnum):
+    """What a file of documents is written as."""
+
+    events = "events"
+
+
+_SUFFIXES = {".jsonl": Format.events, ".ndjson": Format.events}
+_WRITERS: dict[Format, Callable[..., Exported]] = {Format.events: export_events}
+
+
+@commands.command()
+def export(
+    store: Store,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, or to replace.", show_default=False)],
+    key: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME[=VALUE]]...", help="Only streams with this key: topic, or topic=orders.", show_default=False
+        ),
+    ] = None,
+    written_as: Annotated[
+        Format | None,
+        typer.Option("--format", help="What to write; else the end of FILE says it.", show_default=False),
+    ] = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the documents of STORE to FILE.
+
+    They come in the order of commits. .jsonl: CloudEvents, one a line. FILE is replaced when all is written.
+
+    \b
+    Example: tourlog export moves.tour moves-out.jsonl bot=a
+    """
+    chosen = written_as or _SUFFIXES.get(file.suffix.lower())
+    if chosen is None:
+        raise ArgumentError(f"expected a file ending in {', '.join(_SUFFIXES)}, or --format, got {str(file)!r}")
+    with database(store, as_of) as db:
+        pattern: Any = key_pattern(db, key or [])
+        report = _WRITERS[chosen](db, file, pattern)
+    if as_json:
+        print_json_lines([{"documents": report.documents, "columns": list(report.columns), "t": report.t}])
+    else:
+        typer.echo(f"wrote {report.documents:,} documents of {store} to {file}")

@@ -28,6 +28,9 @@ _GZIP = b"\x1f\x8b"
 Line = tuple[int, dict[str, Any]]
 """A line's number, counted from 1, and its document."""
 
+Decode = Callable[[str], Any]
+"""Makes a value of JSON text; ValueError for what is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -71,25 +74,30 @@ def _source(name: str, file: BufferedReader, size: int | None) -> Source:
     return Source(name, opened, size, lambda: file.tell() if size else 0)
 
 
-def read_documents(source: Source) -> Iterator[Line]:
+def read_json(text: str) -> Any:
+    """The value of JSON text; ValueError for what is none, or has a name twice in one object."""
+    return json.loads(text, object_pairs_hook=unique_names)
+
+
+def read_documents(source: Source, decode: Decode = read_json) -> Iterator[Line]:
     """The documents with their line numbers; empty lines are skipped. `DocumentError` with the number for
-    a line that is not a JSON object in UTF-8."""
+    a line that is not a JSON object in UTF-8, as `decode` reads it."""
     number = 0
     try:
         for number, line in enumerate(source.lines, 1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line := line.strip():
-                yield number, parse_document(line, source.name, number)
+                yield number, parse_document(line, source.name, number, decode)
     except (OSError, EOFError, zlib.error) as error:
         raise _error(f"expected readable data, got {error}", source.name, number + 1) from error
 
 
-def parse_document(line: bytes, name: str, number: int) -> dict[str, Any]:
+def parse_document(line: bytes, name: str, number: int, decode: Decode = read_json) -> dict[str, Any]:
     """The document of a line; `DocumentError` with its number, and the `name` of where it is from, when it is no JSON
     object in UTF-8."""
     try:
-        document = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
+        document = decode(line.decode("utf-8"))
     except RecursionError as error:
         raise _error("expected less nesting", name, number) from error
     except ValueError as error:
@@ -99,7 +107,8 @@ def parse_document(line: bytes, name: str, number: int) -> dict[str, Any]:
     return document
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object as a dict; ValueError for a name that it has twice."""
     document = dict(pairs)
     if len(document) < len(pairs):
         names = [name for name, _ in pairs]
@@ -139,22 +148,25 @@ def import_json_lines(
     check_names(keys)
     with conn.transaction():
         while chunk := list(islice(documents, _CHUNK)):
-            streams.update(_append(conn, chunk, keys, source.name).offsets)
+            streams.update(append_lines(conn, chunk, keys, source.name).offsets)
             count += len(chunk)
             progress(source.position())
     return Imported(count, len(streams), conn.db().t)
 
 
-def _append(conn: Connection, chunk: list[Line], keys: Sequence[str], name: str) -> TxReport:
+def append_lines(conn: Connection, chunk: list[Line], keys: Sequence[str], name: str) -> TxReport:
+    """Append the documents of some lines of what is called `name`; `DocumentError` names the line of one that cannot
+    be."""
     try:
         return conn.append([document for _, document in chunk], *keys)
     except DocumentError:
         for number, document in chunk:
-            _check(document, keys, name, number)
+            check_line(document, keys, name, number)
         raise
 
 
-def _check(document: dict[str, Any], keys: Sequence[str], name: str, number: int) -> None:
+def check_line(document: dict[str, Any], keys: Sequence[str], name: str, number: int) -> None:
+    """Raise `DocumentError`, naming the line, unless its document can be appended under these key attributes."""
     try:
         check_document(document, keys, 0)
     except DocumentError as error:

@@ -54,6 +54,11 @@ class Selection:
     names: frozenset[str] | None
     values: Mapping[str, Any]
 
+    @property
+    def is_one(self) -> bool:
+        """Whether a value is given for every name."""
+        return self.names is not None and len(self.values) == len(self.names)
+
     def takes(self, record: StreamRecord) -> bool:
         """Whether a stream is one of them."""
         if self.names is None:
@@ -213,21 +218,27 @@ def subscription(newest: Callable[[], Snapshot], watch: Watch, key: Any, start: 
 
 
 def _reader(snapshot: Snapshot, key: Any, start: Any) -> Reader:
+    chosen = selection(key)
+    if chosen.is_one and not _shares(start):
+        return StreamReader(key, start, snapshot)
+    return LogReader(chosen, start, snapshot)
+
+
+def selection(key: Any) -> Selection:
+    """The streams that a `key` as `Connection.subscribe` takes it means; ArgumentError or DocumentError for what is
+    none."""
     if isinstance(key, Stream):
         key = checked_stream(key.names, key.values, "the key")
         names, fixed = key.names, dict(zip(key.names, key.values, strict=True))
     elif isinstance(key, Mapping) and key:
         names, fixed = tuple(key), {name: value for name, value in key.items() if value is not None}
     elif key is None:
-        return LogReader(Selection(None, {}), start, snapshot)
+        return Selection(None, {})
     else:
         names, fixed = ((key,) if isinstance(key, str) else _names(key)), {}
     check_names(names)
-    if len(fixed) == len(names) and not _shares(start):
-        return StreamReader(key, start, snapshot)
     values = checked_stream(tuple(fixed), tuple(fixed.values()), "the key").values if fixed else ()
-    wanted = dict(zip(fixed, map(identity, values), strict=True))
-    return LogReader(Selection(frozenset(names), wanted), start, snapshot)
+    return Selection(frozenset(names), dict(zip(fixed, map(identity, values), strict=True)))
 
 
 def _shares(start: Any) -> bool:
