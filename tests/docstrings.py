@@ -124,6 +124,7 @@ MODULES: Mapping[str, tuple[str, ...] | None] = {
     "pictures": None,
     "projection": None,
     "pytest_plugin": ("Clock", "Scenario"),
+    "stream_import": ("import_streams",),
 }
 """The modules that users import from, or get objects from; all of their names, or those that are for users."""
 

@@ -52,6 +52,7 @@ from tourlog.integrations.eventsourcing import (
 )
 from tourlog.projection import Projection
 from tourlog.pytest_plugin import Scenario
+from tourlog.stream_import import import_streams
 
 ANY: Any = object()
 """A value that no document can hold, and nothing that any function wants."""
@@ -104,6 +105,13 @@ class Setting:
 Call: TypeAlias = Callable[[Setting], object]
 
 DEBT = [{"db/id": "ann", "balance": -1}]
+
+
+def other(**attributes: Any) -> tourlog.Connection:
+    """Another store, with one document."""
+    conn = tourlog.connect()
+    conn.append([{"k": 1, **attributes}], "k")
+    return conn
 
 
 def within(conn: tourlog.Connection, *works: Callable[[], object], **given: Any) -> None:
@@ -360,6 +368,19 @@ CASES: list[tuple[str, type[BaseException], Call]] = [
     ("pytest_plugin.Scenario.then", AssertionError, lambda s: Scenario(s.conn, "a", counter).when(1).then(EVENT)),
     ("notebook.import_file", ArgumentError, lambda s: notebook.import_file(s.conn, s.file, "k")),
     ("notebook.import_file", DocumentError, lambda s: notebook.import_file(s.conn, s.text_file(), "k")),
+    ("stream_import.import_streams", ArgumentError, lambda s: import_streams(s.conn, s.db)),
+    ("stream_import.import_streams", DocumentError, lambda s: import_streams(s.conn, other().db(), {"k": ANY})),
+    ("stream_import.import_streams", ConflictError, lambda s: import_streams(s.conn, other().db())),
+    (
+        "stream_import.import_streams",
+        TransactionError,
+        lambda s: within(s.conn, lambda: s.conn.transact([{}]), lambda: import_streams(s.conn, other().db())),
+    ),
+    (
+        "stream_import.import_streams",
+        InvariantError,
+        lambda s: import_streams(s.conn, other(balance=-1).db(), into={"k": 2}),
+    ),
     (f"{CE}.event_to_document", DocumentError, lambda s: event_to_document({})),
     (f"{CE}.import_events", ArgumentError, lambda s: import_events(s.conn, s.folder / "none")),
     (f"{CE}.import_events", DocumentError, lambda s: import_events(s.conn, s.text_file("{}"))),

@@ -162,6 +162,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "export",
         "integrations.eventsourcing_store",
         "json_lines",
+        "stream_import",
     ),
     (
         "decider",

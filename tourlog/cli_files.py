@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -10,13 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from tourlog.arguments import key_pattern
+from tourlog.arguments import key_pattern, pairs
 from tourlog.cli_common import AsJson, AsOf, Store, database
 from tourlog.connection import connect
 from tourlog.errors import ArgumentError
-from tourlog.export import Exported
+from tourlog.export import SQLITE, Exported
 from tourlog.integrations.cloudevents import ImportedEvents, export_events, import_events
 from tourlog.json_lines import Imported, import_json_lines, open_source
+from tourlog.stream_import import import_streams
 from tourlog.tables import print_json_lines
 from tourlog.terminal import progress_bar
 
@@ -25,8 +27,17 @@ commands = typer.Typer(rich_markup_mode=None)
 
 @commands.command("import")
 def import_file(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped; - for standard input.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped; - for standard input; or another store."),
+    ],
     store: Store,
+    streams: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME[=VALUE]]...", help="Only these streams of another store: topic, or topic=orders."
+        ),
+    ] = None,
     key: Annotated[
         list[str] | None,
         typer.Option("--key", metavar="NAME", help="An attribute that says which stream; may be repeated."),
@@ -34,26 +45,50 @@ def import_file(
     events: Annotated[
         bool, typer.Option("--events", help="The lines are CloudEvents; their key is source unless given.")
     ] = False,
+    into: Annotated[
+        list[str] | None,
+        typer.Option("--into", metavar="NAME=VALUE", help="What the key of another store's streams is to be here."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Append the documents of FILE to STORE, all of them or none.
 
     Each line is a JSON object; their order is kept. STORE is made if it does not exist. CloudEvents that STORE
-    has already, by their source and id, are not stored again.
+    has already, by their source and id, are not stored again. Of another store, each transaction is one here; what
+    was interrupted goes on, and only what is new is imported.
 
     \b
     Example: tourlog import moves.jsonl moves.tour --key bot
     """
-    if not key and not events:
+    of_lines, of_store = bool(key or events), bool(streams or into)
+    if of_lines and of_store:
+        raise typer.BadParameter("expected none for another store", param_hint="--key, --events")
+    if of_store or (not of_lines and _is_store(file)):
+        _import_store(file, store, streams or [], into or [], as_json)
+    elif of_lines:
+        _import_lines(file, store, key or [], events, as_json)
+    else:
         raise typer.BadParameter("expected one at least", param_hint="--key")
+
+
+def _is_store(file: str) -> bool:
+    """Whether a file may be a store, which has no key to be named, and is not a file of lines."""
+    path = Path(file)
+    if file == "-" or not path.is_file():
+        return False
+    with path.open("rb") as opened:
+        return opened.read(len(SQLITE)) == SQLITE
+
+
+def _import_lines(file: str, store: Path, key: Sequence[str], events: bool, as_json: bool) -> None:
     started = perf_counter()
     with open_source(file) as source, connect(store) as conn:
         with progress_bar(source.name, source.size) as progress:
             report: Imported | ImportedEvents
             if events:
-                report = import_events(conn, source, *(key or ()), progress=progress)
+                report = import_events(conn, source, *key, progress=progress)
             else:
-                report = import_json_lines(conn, source, key or (), progress=progress)
+                report = import_json_lines(conn, source, key, progress=progress)
         seconds = perf_counter() - started
     known = report.known if isinstance(report, ImportedEvents) else None
     if as_json:
@@ -63,6 +98,18 @@ def import_file(
         counts = f"{report.documents:,} documents into {report.streams:,} streams"
         there = f"; {known:,} were there already" if known else ""
         typer.echo(f"imported {counts} of {store} in {seconds:.2f} s{there}")
+
+
+def _import_store(file: str, store: Path, words: Sequence[str], into: Sequence[str], as_json: bool) -> None:
+    started = perf_counter()
+    with database(Path(file)) as source, connect(store) as conn, progress_bar(file, source.t) as progress:
+        report = import_streams(conn, source, key_pattern(source, words), into=pairs(into), progress=progress)
+        seconds = perf_counter() - started
+    if as_json:
+        print_json_lines([asdict(report)])
+    else:
+        counts = f"{report.documents:,} documents of {report.streams:,} streams in {report.transactions:,} transactions"
+        typer.echo(f"imported {counts} into {store} in {seconds:.2f} s")
 
 
 class Format(StrEnum):

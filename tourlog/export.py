@@ -25,7 +25,9 @@ from tourlog.subscription import LogReader, selection
 PLACE = (ID_KEY, ORDER_KEY, OFFSET_KEY, TX_KEY, INSTANT_KEY)
 """The columns that say where a document stands, before those of its attributes."""
 
-_SQLITE = b"SQLite format 3\0"
+SQLITE = b"SQLite format 3\0"
+"""What the file of a store begins with."""
+
 _CACHED_STREAMS = 4096
 
 
@@ -130,7 +132,7 @@ def _target(file: object) -> Path:
         raise ArgumentError(f"expected the path of a file to write, got what is no file: {path}", argument="file")
     if path.exists():
         with path.open("rb") as present:
-            is_store = present.read(len(_SQLITE)) == _SQLITE
+            is_store = present.read(len(SQLITE)) == SQLITE
         if is_store:
             raise ArgumentError(f"expected the path of a file to write, got that of a store: {path}", argument="file")
     return path

@@ -1,0 +1,340 @@
+"""Streams of another store: transaction by transaction, as they were, once, whenever an import is interrupted or
+repeated.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli import fail, json_lines, run, succeed
+
+import tourlog
+from tourlog.errors import ArgumentError, ConflictError, InvariantError, TransactionError
+from tourlog.stream import Stream
+from tourlog.stream_import import import_streams
+
+EVENTS = Path(tourlog.__file__).parent / "data" / "file-events.jsonl.gz"
+HOSTILE = [
+    {"k": "a", "v": value}
+    for value in (
+        "\0\n\"'\ud800",
+        10**400,
+        b"\0\xff",
+        datetime(2026, 1, 31),
+        Decimal("1.10"),
+        float("nan"),
+        {1, 2},
+        (1,),
+    )
+]
+
+
+def streams(db: tourlog.Database) -> dict[Stream, list[dict[str, Any]]]:
+    return {stream: db.own_documents(stream) for _, stream, _ in db.streams()}  # type: ignore[arg-type]  # a stream is a key
+
+
+def exact(db: tourlog.Database) -> dict[Stream, str]:
+    return {stream: repr(documents) for stream, documents in streams(db).items()}
+
+
+def imported(db: tourlog.Database) -> list[int]:
+    """The positions, in the source, of the transactions that were imported, in order."""
+    return [each.meta["imported-t"] for each in db.tx_range() if "imported-t" in each.meta]
+
+
+def old_store(conn: tourlog.Connection) -> tourlog.Connection:
+    conn.append([{"k": "a", "n": 1}, {"k": "b", "n": 2}], "k", meta={"who": "ann"}, tx_id="first")
+    conn.transact([{"db/id": "someone", "name": "Ann"}])
+    conn.append(HOSTILE, "k")
+    conn.append([{"topic": "t", "part": 1, "n": 3}], "topic", "part")
+    conn.append([{"k": "b", "n": 4}], "k")
+    return conn
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Any:
+    with tourlog.connect(tmp_path / "old.tour") as conn:
+        yield old_store(conn)
+
+
+def test_each_transaction_is_one_with_all_that_was_stated(old: tourlog.Connection, conn: tourlog.Connection) -> None:
+    report = import_streams(conn, old.db())
+    assert (report.transactions, report.documents, report.streams, report.t) == (4, 12, 3, 4)
+    assert exact(conn.db()) == exact(old.db())
+    past = {each.t: each for each in old.tx_range()}
+    for each in conn.tx_range():
+        before = past[each.meta["imported-t"]]
+        assert each.offsets == before.offsets
+        assert each.meta["imported-instant"] == before.instant
+        assert {**each.meta, "who": None}.get("imported-tx-id") == before.tx_id
+        assert each.meta.get("who") == before.meta.get("who")
+        assert each.tx_id is None
+    assert imported(conn.db()) == [1, 3, 4, 5]
+    assert conn.db().entity("someone") is None
+
+
+def test_a_repeated_import_adds_nothing_and_a_later_one_what_is_new(
+    old: tourlog.Connection, conn: tourlog.Connection
+) -> None:
+    import_streams(conn, old.db().as_of(3))
+    again = import_streams(conn, old.db().as_of(3))
+    assert (again.transactions, again.documents, again.t) == (0, 0, 2)
+    more = import_streams(conn, old.db())
+    assert (more.transactions, more.documents, more.t) == (2, 2, 4)
+    assert exact(conn.db()) == exact(old.db())
+    assert import_streams(conn, old.db()).t == 4
+
+
+def test_streams_may_be_imported_one_by_one(old: tourlog.Connection, conn: tourlog.Connection) -> None:
+    assert import_streams(conn, old.db(), {"k": "b"}).documents == 2
+    assert list(streams(conn.db())) == [Stream(("k",), ("b",))]
+    assert import_streams(conn, old.db(), ("topic", "part")).documents == 1
+    assert import_streams(conn, old.db(), {"part": 1, "topic": None}).documents == 0
+    assert import_streams(conn, old.db()).documents == 9
+    assert exact(conn.db()) == exact(old.db())
+    assert imported(conn.db()) == [1, 5, 4, 1, 3]
+
+
+def test_a_copy_of_the_source_goes_on_where_the_source_was(tmp_path: Path, conn: tourlog.Connection) -> None:
+    with tourlog.connect(tmp_path / "old.tour") as old:
+        old_store(old)
+        import_streams(conn, old.db())
+        old.append([{"k": "a", "n": 9}], "k")
+    tourlog.backup(tmp_path / "old.tour", tmp_path / "copy.tour")
+    with tourlog.connect(tmp_path / "copy.tour", read_only=True) as copy:
+        assert import_streams(conn, copy.db()).documents == 1
+        assert exact(conn.db()) == exact(copy.db())
+
+
+def test_a_compacted_source_is_imported_by_its_transactions(conn: tourlog.Connection) -> None:
+    with tourlog.connect() as old:
+        for n in range(250):
+            old.append([{"k": str(n % 3), "n": n}, {"k": "all", "n": n}], "k")
+        old.compact()
+        assert import_streams(conn, old.db().as_of(100)).transactions == 100
+        assert import_streams(conn, old.db()).transactions == 150
+        assert exact(conn.db()) == exact(old.db())
+        assert imported(conn.db()) == list(range(1, 251))
+
+
+def test_documents_that_were_changed_later_are_changed_later(old: tourlog.Connection, conn: tourlog.Connection) -> None:
+    a, b = old.db().documents({"k": "a"}), old.db().documents({"k": "b"})
+    import_streams(conn, old.db().as_of(1))
+    old.transact(
+        [{"db/id": a[0]["db/id"], "n": 1.0, "note": ["x"]}, ("db/retract", a[1]["db/id"], "v")], meta={"why": "x"}
+    )
+    old.transact([("db/retract-entity", b[0]["db/id"]), {"db/id": "other"}])
+    old.transact([{"db/id": b[0]["db/id"], "again": True}])
+    old.run(lambda: [old.append([{"k": "a"}], "k"), old.transact([("db/add", a[0]["db/id"], "note", "y")])])
+    before = conn.db()
+    report = import_streams(conn, old.db())
+    assert (report.transactions, report.documents) == (7, 11)
+    assert exact(conn.db()) == exact(old.db())
+    assert imported(conn.db()) == [1, 3, 4, 5, 6, 7, 8, 9]
+    for each in conn.tx_range(2):
+        then = exact(conn.db().as_of(each.t))
+        assert then == exact(old.db().as_of(each.meta["imported-t"]))
+    assert exact(before) == exact(old.db().as_of(1))
+    (restated,) = conn.db().q("[:find [?e ...] :where [?e :again true]]")
+    assert conn.db().entity(restated) == {"db/id": restated, "again": True}
+    assert import_streams(conn, old.db()).transactions == 0
+
+
+def test_what_was_imported_may_be_imported_again_elsewhere(old: tourlog.Connection, conn: tourlog.Connection) -> None:
+    with tourlog.connect() as middle:
+        import_streams(middle, old.db(), {"k": "b"})
+        middle_meta = [dict(each.meta) for each in middle.tx_range()]
+        import_streams(conn, middle.db())
+    assert [each.meta["imported-t"] for each in conn.tx_range()] == [1, 2]
+    assert [each.meta["imported-before"]["imported-t"] for each in conn.tx_range()] == [1, 5]
+    before = [{**each.meta["imported-before"], **({"who": "ann"} if each.t == 1 else {})} for each in conn.tx_range()]
+    assert before == middle_meta
+    assert exact(conn.db())[Stream(("k",), ("b",))] == exact(old.db())[Stream(("k",), ("b",))]
+
+
+# What is refused.
+
+
+def test_a_store_is_not_imported_into_itself_or_a_copy(tmp_path: Path) -> None:
+    with tourlog.connect(tmp_path / "old.tour") as old:
+        old_store(old)
+        with pytest.raises(ArgumentError, match="this store or of a copy"):
+            import_streams(old, old.db())
+        tourlog.backup(tmp_path / "old.tour", tmp_path / "copy.tour")
+        with tourlog.connect(tmp_path / "copy.tour") as copy:
+            with pytest.raises(ArgumentError, match="this store or of a copy"):
+                import_streams(copy, old.db())
+            assert copy.db().t == old.db().t
+    assert "this store or of a copy" in fail("import", tmp_path / "old.tour", tmp_path / "copy.tour")
+
+
+def test_a_stream_that_holds_something_else_is_refused_unless_into_names_another(
+    old: tourlog.Connection, conn: tourlog.Connection
+) -> None:
+    conn.append([{"k": "a", "n": 0}], "k")
+    with pytest.raises(
+        ConflictError, match="expected 0 documents in stream k=a, as imported from k=a, it has 1"
+    ) as caught:
+        import_streams(conn, old.db())
+    assert (caught.value.expected, caught.value.actual) == (0, 1)  # type: ignore[attr-defined]
+    assert conn.db().t == 1
+    assert import_streams(conn, old.db(), {"k": "a"}, into={"k": "old a"}).documents == 9
+    assert conn.db().own_documents({"k": "old a"})[0] == {"k": "old a", "n": 1}
+    old.transact([("db/add", old.db().documents({"k": "a"})[0]["db/id"], "note", "seen")])
+    assert import_streams(conn, old.db(), {"k": "a"}, into={"k": "old a"}).transactions == 1
+    assert conn.db().own_documents({"k": "old a"})[0] == {"k": "old a", "n": 1, "note": "seen"}
+    with pytest.raises(ArgumentError, match="expected to go on with k=a into k=old a, got k=new"):
+        import_streams(conn, old.db(), {"k": "a"}, into={"k": "new"})
+    conn.append([{"k": "old a"}], "k")
+    with pytest.raises(ConflictError, match="expected 9 documents in stream k=old a"):
+        import_streams(conn, old.db(), {"k": "a"}, into={"k": "old a"})
+
+
+@pytest.mark.parametrize(
+    ("key", "into", "problem"),
+    [
+        ({"k": "none"}, None, "expected the key of streams in the source"),
+        ("none", None, "expected the key of streams in the source"),
+        (None, {"part": 2}, "expected key attributes of the stream k=a in into, got 'part'"),
+        ("k", {"k": "x"}, "expected a stream of its own for each, got k=x for k=a and k=b"),
+        ("k", {"k": None}, "has None in the key attribute 'k'"),
+        (7, None, "expected a key"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused(
+    key: Any, into: Any, problem: str, old: tourlog.Connection, conn: tourlog.Connection
+) -> None:
+    with pytest.raises((ArgumentError, tourlog.DocumentError), match=problem):
+        import_streams(conn, old.db(), key, into=into)
+    assert conn.db().t == 0
+
+
+def test_a_source_with_another_past_is_refused(tmp_path: Path, conn: tourlog.Connection) -> None:
+    with tourlog.connect(tmp_path / "old.tour") as old:
+        old_store(old)
+        tourlog.backup(tmp_path / "old.tour", tmp_path / "fork.tour")
+        old.append([{"k": "a"}, {"k": "a"}], "k")
+        import_streams(conn, old.db())
+    with tourlog.connect(tmp_path / "fork.tour") as fork:
+        for _ in range(2):
+            fork.append([{"k": "a", "forked": True}], "k")
+        before = conn.db().t
+        with pytest.raises(ConflictError, match="it is not the store that was imported from"):
+            import_streams(conn, fork.db())
+        assert conn.db().t == before
+
+
+def test_an_import_needs_whole_databases(old: tourlog.Connection, conn: tourlog.Connection) -> None:
+    for view in (old.db().history(), old.db().since(1), old.db().with_([{"a": 1}]).db_after, old):
+        with pytest.raises(ArgumentError, match=r"expected a [dD]atabase"):
+            import_streams(conn, view)  # type: ignore[arg-type]
+    with conn.transaction(), pytest.raises(TransactionError, match="outside of a transaction"):
+        conn.append([{"x": 1}], "x")
+        import_streams(conn, old.db())
+
+
+def test_an_invariant_stops_it_and_it_goes_on_when_that_is_gone(
+    old: tourlog.Connection, conn: tourlog.Connection
+) -> None:
+    conn.require("small", "[:find ?e :where [?e :n ?n] [(< 2 ?n)]]")
+    with pytest.raises(InvariantError, match="small"):
+        import_streams(conn, old.db())
+    assert imported(conn.db()) == [1, 3]
+    conn.drop_invariant("small")
+    assert import_streams(conn, old.db()).transactions == 2
+    assert exact(conn.db()) == exact(old.db())
+
+
+# Interrupted.
+
+
+def test_an_error_in_between_is_no_matter(old: tourlog.Connection, conn: tourlog.Connection) -> None:
+    def stop(t: int) -> None:
+        if random.random() < 0.5:
+            raise KeyError(t)
+
+    for _ in range(100):
+        try:
+            import_streams(conn, old.db(), progress=stop)
+            break
+        except KeyError:
+            continue
+    assert exact(conn.db()) == exact(old.db())
+    assert imported(conn.db()) == [1, 3, 4, 5]
+
+
+PROGRAM = """
+import sys, tourlog
+from tourlog.stream_import import import_streams
+with tourlog.connect(sys.argv[1], read_only=True) as old, tourlog.connect(sys.argv[2], durability="normal") as new:
+    import_streams(new, old.db(), progress=lambda t: print(t, flush=True))
+"""
+
+
+def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    source, target = tmp_path / "old.tour", tmp_path / "new.tour"
+    with gzip.open(EVENTS, "rt", encoding="utf-8") as lines:
+        events = [json.loads(line) for line in lines][:1_500]
+    with tourlog.connect(source, durability="normal") as conn:
+        for n in range(0, len(events), 3):
+            conn.append(events[n : n + 3], "aggregate-id", meta={"batch": n})
+        expected, count = exact(conn.db()), conn.db().t
+    kills = 0
+    while kills < 4:
+        with subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, source, target], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(random.randint(1, 100)):
+                assert process.stdout.readline() != ""
+            os.kill(process.pid, signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        kills += 1
+    with tourlog.connect(source, read_only=True) as old, tourlog.connect(target, durability="normal") as new:
+        t = new.db().t
+        assert 4 <= t < count
+        report = import_streams(new, old.db())
+        assert report.transactions == count - t
+        assert imported(new.db()) == list(range(1, count + 1))
+        assert exact(new.db()) == expected
+        assert [each.meta["batch"] for each in new.tx_range()] == list(range(0, len(events), 3))
+    assert tourlog.verify(target).ok
+
+
+# The command.
+
+
+@pytest.mark.usefixtures("old")
+def test_the_command_imports_streams_of_a_store(tmp_path: Path) -> None:
+    source, target = tmp_path / "old.tour", tmp_path / "new.tour"
+    assert json_lines(succeed("import", source, target, "k=b", "--json")) == [
+        {"transactions": 2, "documents": 2, "streams": 1, "t": 2}
+    ]
+    found = succeed("import", source, target)
+    assert found.startswith(f"imported 10 documents of 3 streams in 3 transactions into {target} in ")
+    assert json_lines(succeed("import", source, target, "k=b", "--json"))[0]["transactions"] == 0
+    topic = ("part=1", "topic=t", "--into", "topic=u")
+    assert "expected to go on with topic=t,part=1 into topic=t,part=1" in fail("import", source, target, *topic)
+    assert json_lines(succeed("import", source, tmp_path / "other.tour", *topic, "--json")) == [
+        {"transactions": 1, "documents": 1, "streams": 1, "t": 1}
+    ]
+    assert json_lines(succeed("streams", tmp_path / "other.tour", "--json"))[0]["key"] == {"topic": "u", "part": 1}
+    assert "expected the key of streams in the source" in fail("import", source, target, "k=none")
+    assert "none.tour" in fail("import", tmp_path / "none.tour", target, "k=a")
+    assert run("import", source, target, "k=b", "--key", "k").exit_code == 2
+    assert run("import", tmp_path / "none.jsonl", target).exit_code == 2
+    lines = tmp_path / "moves.jsonl"
+    lines.write_text('{"k": 1}', encoding="utf-8")
+    assert "moves.jsonl" in fail("import", lines, target, "k=a")
+    assert not (tmp_path / "none.tour").exists()
