@@ -114,6 +114,7 @@ def _attributes(of: Name) -> dict[str, str]:
 
 MODULES: Mapping[str, tuple[str, ...] | None] = {
     "aio": None,
+    "csv_files": ("export_csv",),
     "decider": None,
     "event_store": None,
     "integrations.cloudevents": ("document_to_event", "event_to_document", "export_events", "import_events"),

@@ -32,6 +32,7 @@ from test_storage import files_limited_to
 
 import tourlog
 from tourlog import aio, event_store, log_store, notebook, pictures, projection
+from tourlog.csv_files import export_csv
 from tourlog.decider import Decider, drop_snapshots, handle, load
 from tourlog.errors import (
     ArgumentError,
@@ -381,6 +382,9 @@ CASES: list[tuple[str, type[BaseException], Call]] = [
         InvariantError,
         lambda s: import_streams(s.conn, other(balance=-1).db(), into={"k": 2}),
     ),
+    ("csv_files.export_csv", ArgumentError, lambda s: export_csv(ANY, s.file)),
+    ("csv_files.export_csv", DocumentError, lambda s: export_csv(s.db, s.file, {"k": ANY})),
+    ("csv_files.export_csv", StorageError, lambda s: export_csv(s.db, s.folder / "none" / "out")),
     (f"{CE}.event_to_document", DocumentError, lambda s: event_to_document({})),
     (f"{CE}.import_events", ArgumentError, lambda s: import_events(s.conn, s.folder / "none")),
     (f"{CE}.import_events", DocumentError, lambda s: import_events(s.conn, s.text_file("{}"))),

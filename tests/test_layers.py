@@ -165,6 +165,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "stream_import",
     ),
     (
+        "csv_files",
         "decider",
         "integrations.cloudevents",
         "integrations.eventsourcing_dcb",

@@ -14,6 +14,7 @@ import typer
 from tourlog.arguments import key_pattern, pairs
 from tourlog.cli_common import AsJson, AsOf, Store, database
 from tourlog.connection import connect
+from tourlog.csv_files import export_csv
 from tourlog.errors import ArgumentError
 from tourlog.export import SQLITE, Exported
 from tourlog.integrations.cloudevents import ImportedEvents, export_events, import_events
@@ -116,10 +117,11 @@ class Format(StrEnum):
     """What a file of documents is written as."""
 
     events = "events"
+    csv = "csv"
 
 
-_SUFFIXES = {".jsonl": Format.events, ".ndjson": Format.events}
-_WRITERS: dict[Format, Callable[..., Exported]] = {Format.events: export_events}
+_SUFFIXES = {".jsonl": Format.events, ".ndjson": Format.events, ".csv": Format.csv}
+_WRITERS: dict[Format, Callable[..., Exported]] = {Format.events: export_events, Format.csv: export_csv}
 
 
 @commands.command()
@@ -141,10 +143,11 @@ def export(
 ) -> None:
     """Write the documents of STORE to FILE.
 
-    They come in the order of commits. .jsonl: CloudEvents, one a line. FILE is replaced when all is written.
+    They come in the order of commits. FILE is replaced when all is written. Its end says how: .jsonl for
+    CloudEvents, one a line; .csv for a column an attribute.
 
     \b
-    Example: tourlog export moves.tour moves-out.jsonl bot=a
+    Example: tourlog export moves.tour moves.csv bot=a
     """
     chosen = written_as or _SUFFIXES.get(file.suffix.lower())
     if chosen is None:
