@@ -120,6 +120,7 @@ MODULES: Mapping[str, tuple[str, ...] | None] = {
     "integrations.cloudevents": ("document_to_event", "event_to_document", "export_events", "import_events"),
     "integrations.eventsourcing": None,
     "integrations.eventsourcing_dcb": None,
+    "integrations.parquet": ("export_parquet",),
     "log_store": None,
     "notebook": ("import_file",),
     "pictures": None,

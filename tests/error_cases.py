@@ -51,6 +51,7 @@ from tourlog.integrations.cloudevents import event_to_document, export_events, i
 from tourlog.integrations.eventsourcing import (
     Factory,
 )
+from tourlog.integrations.parquet import export_parquet
 from tourlog.projection import Projection
 from tourlog.pytest_plugin import Scenario
 from tourlog.stream_import import import_streams
@@ -385,6 +386,9 @@ CASES: list[tuple[str, type[BaseException], Call]] = [
     ("csv_files.export_csv", ArgumentError, lambda s: export_csv(ANY, s.file)),
     ("csv_files.export_csv", DocumentError, lambda s: export_csv(s.db, s.file, {"k": ANY})),
     ("csv_files.export_csv", StorageError, lambda s: export_csv(s.db, s.folder / "none" / "out")),
+    ("integrations.parquet.export_parquet", ArgumentError, missing("pyarrow", lambda s: export_parquet(s.db, s.file))),
+    ("integrations.parquet.export_parquet", DocumentError, lambda s: export_parquet(s.db, s.file, {"k": ANY})),
+    ("integrations.parquet.export_parquet", StorageError, lambda s: export_parquet(s.db, s.folder / "none" / "out")),
     (f"{CE}.event_to_document", DocumentError, lambda s: event_to_document({})),
     (f"{CE}.import_events", ArgumentError, lambda s: import_events(s.conn, s.folder / "none")),
     (f"{CE}.import_events", DocumentError, lambda s: import_events(s.conn, s.text_file("{}"))),

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import json_lines, succeed
+from test_storage import files_limited_to
 
 import tourlog
 from tourlog.csv_files import csv_line, export_csv
@@ -155,6 +156,16 @@ def test_a_stream_longer_than_memory_is_no_matter(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert (tmp_path / "out.csv").stat().st_size > 40_000_000
     assert peak < 20_000_000
+
+
+def test_a_disk_without_room_leaves_what_was_there(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("before", encoding="utf-8")
+    with tourlog.connect() as conn:
+        conn.append([{"k": 1, "text": "x" * 1_000_000}], "k")
+        with files_limited_to(100_000), pytest.raises(StorageError, match="expected a file that can be written"):
+            export_csv(conn.db(), out)
+    assert [(path.name, path.read_text("utf-8")) for path in tmp_path.iterdir()] == [("out.csv", "before")]
 
 
 def test_duckdb_reads_a_real_history(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tourlog.csv_files import export_csv
 from tourlog.errors import ArgumentError
 from tourlog.export import SQLITE, Exported
 from tourlog.integrations.cloudevents import ImportedEvents, export_events, import_events
+from tourlog.integrations.parquet import export_parquet
 from tourlog.json_lines import Imported, import_json_lines, open_source
 from tourlog.stream_import import import_streams
 from tourlog.tables import print_json_lines
@@ -118,10 +119,15 @@ class Format(StrEnum):
 
     events = "events"
     csv = "csv"
+    parquet = "parquet"
 
 
-_SUFFIXES = {".jsonl": Format.events, ".ndjson": Format.events, ".csv": Format.csv}
-_WRITERS: dict[Format, Callable[..., Exported]] = {Format.events: export_events, Format.csv: export_csv}
+_SUFFIXES = {".jsonl": Format.events, ".ndjson": Format.events, ".csv": Format.csv, ".parquet": Format.parquet}
+_WRITERS: dict[Format, Callable[..., Exported]] = {
+    Format.events: export_events,
+    Format.csv: export_csv,
+    Format.parquet: export_parquet,
+}
 
 
 @commands.command()
@@ -144,7 +150,7 @@ def export(
     """Write the documents of STORE to FILE.
 
     They come in the order of commits. FILE is replaced when all is written. Its end says how: .jsonl for
-    CloudEvents, one a line; .csv for a column an attribute.
+    CloudEvents, one a line; .csv or .parquet for a column an attribute.
 
     \b
     Example: tourlog export moves.tour moves.csv bot=a

@@ -37,15 +37,15 @@ def export_csv(db: Database, file: str | os.PathLike[str], key: Any = None) -> E
     when the file cannot be written.
     """
     check_exportable(db, key)
-    names = attribute_names(db, key)
-    columns, count = (*PLACE, *names), 0
+    count = 0
     with replaced_file(file) as opened:
-        opened.write(csv_line(columns))
+        names = attribute_names(db, key)
+        opened.write(csv_line((*PLACE, *names)))
         for placed in placed_documents(db, key):
             document = placed.document
             opened.write(csv_line([*placed.place(), *[document.get(name, MISSING) for name in names]]))
             count += 1
-    return Exported(count, columns, db.t)
+    return Exported(count, (*PLACE, *names), db.t)
 
 
 def csv_line(values: Iterable[Any]) -> bytes:
