@@ -220,36 +220,46 @@ def _take_over(conn: Connection, source: Snapshot, t: int, parts: list[tuple[_Ro
     taken: list[int] = []
 
     def work() -> None:
-        db = conn.db()
+        db, changes = conn.db(), list[Any]()
         for route, part in parts:
             following, done = _reached(db, route)
             if done < t:
-                _take_over_part(conn, route, part, following, (source.log.salt, t))
+                _append(conn, route, part, following)
+                changes += _changes(conn.db().snapshot, route, part)
+                changes.append(_marker(route, source.log.salt, following + len(part.documents), t))
                 taken.append(len(part.documents))
+        conn.transact(changes)
 
     conn.run(work, meta=_meta(source, t))
     return sum(taken) if taken else None
 
 
-def _take_over_part(conn: Connection, route: _Route, part: _Part, following: int, at: tuple[bytes, int]) -> None:
+def _append(conn: Connection, route: _Route, part: _Part, following: int) -> None:
+    if not part.documents:
+        return
     stream = stream_of(route.record)
-    if part.documents:
-        if part.first != following:
-            raise ConflictError(
-                f"expected offset {following} next of stream {stream} in the source, got {part.first}: it is not the "
-                "store that was imported from",
-                stream=stream,
-                expected=following,
-                actual=part.first,
-            )
-        documents = [{**document, **route.into} for document in part.documents]
-        conn.append(documents, *route.record.names, expect={route.target: following})
-        following += len(documents)
+    if part.first != following:
+        raise ConflictError(
+            f"expected offset {following} next of stream {stream} in the source, got {part.first}: it is not the "
+            "store that was imported from",
+            stream=stream,
+            expected=following,
+            actual=part.first,
+        )
+    documents = [{**document, **route.into} for document in part.documents]
+    conn.append(documents, *route.record.names, expect={route.target: following})
+
+
+def _changes(snapshot: Snapshot, route: _Route, part: _Part) -> Iterator[Any]:
+    """Transaction data that leaves documents here as their sources are."""
     for offset, state in part.amended.items():
-        conn.transact(_amendment(conn.db().snapshot, route, offset, state))
-    salt, t = at
-    own = {_STORE: salt, _KEY: _as_dict(stream), _INTO: _as_dict(route.target), _NEXT: following, _T: t}
-    conn.transact([{ID_KEY: route.marker, **own}])
+        yield from _amendment(snapshot, route, offset, state)
+
+
+def _marker(route: _Route, salt: bytes, following: int, t: int) -> dict[str, Any]:
+    """The entity that says how far a stream is imported."""
+    key, into = _as_dict(stream_of(route.record)), _as_dict(route.target)
+    return {ID_KEY: route.marker, _STORE: salt, _KEY: key, _INTO: into, _NEXT: following, _T: t}
 
 
 def _as_dict(stream: Stream) -> dict[str, Any]:
