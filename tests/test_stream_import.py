@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from test_cli import fail, json_lines, run, succeed
 
 import tourlog
@@ -45,7 +47,9 @@ def streams(db: tourlog.Database) -> dict[Stream, list[dict[str, Any]]]:
 
 
 def exact(db: tourlog.Database) -> dict[Stream, str]:
-    return {stream: repr(documents) for stream, documents in streams(db).items()}
+    """The documents of each stream with the types of what they hold; the order of attributes is no matter."""
+    found = {stream: [sorted(document.items()) for document in documents] for stream, documents in streams(db).items()}
+    return {stream: repr(documents) for stream, documents in found.items()}
 
 
 def imported(db: tourlog.Database) -> list[int]:
@@ -161,6 +165,57 @@ def test_what_was_imported_may_be_imported_again_elsewhere(old: tourlog.Connecti
     before = [{**each.meta["imported-before"], **({"who": "ann"} if each.t == 1 else {})} for each in conn.tx_range()]
     assert before == middle_meta
     assert exact(conn.db())[Stream(("k",), ("b",))] == exact(old.db())[Stream(("k",), ("b",))]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["append", "append", "append", "state", "take back", "retract", "restate", "nothing", "import"]
+        ),
+        st.integers(0, 2),
+        st.integers(0, 5),
+        st.sampled_from([0, 1, 1.0, True, "x", None, [1, 2], {"a": 1}]),
+    ),
+    max_size=25,
+)
+
+
+@given(st.lists(STEPS, max_size=4))
+@example([[("append", 0, 0, 0)], [("state", 0, 0, 1)]])
+@example([[("append", 0, 0, True)], [("state", 0, 0, 1), ("state", 0, 0, 1.0)]])
+def test_whatever_happens_to_documents_happens_to_those_imported(transactions: list[Any]) -> None:
+    """Each import leaves the streams as they are in the source, and every transaction left them as its source did."""
+    with tourlog.connect() as old, tourlog.connect() as new:
+        for steps in transactions:
+            imports = False
+            with old.transaction():
+                for what, stream, offset, value in steps:
+                    imports |= what == "import"
+                    _do(old, what, stream, offset, value)
+            if imports:
+                import_streams(new, old.db())
+        import_streams(new, old.db())
+        assert exact(new.db()) == exact(old.db())
+        for each in new.tx_range():
+            then, source = exact(new.db().as_of(each.t)), exact(old.db().as_of(each.meta["imported-t"]))
+            assert then == source
+
+
+def _do(conn: tourlog.Connection, what: str, stream: int, offset: int, value: Any) -> None:
+    if what == "append":
+        conn.append([{"k": stream, "v": value}] * (offset + 1), "k")
+    documents = conn.db().documents({"k": stream})
+    if what in ("append", "nothing", "import") or offset >= len(documents):
+        return
+    e = documents[offset]["db/id"]
+    conn.transact(
+        {
+            "state": [{"db/id": e, "v": value, "more": value}],
+            "take back": [("db/retract", e, "v")],
+            "retract": [("db/retract-entity", e)],
+            "restate": [("db/retract-entity", e), {"db/id": e, "n": value}],
+        }[what]
+    )
 
 
 # What is refused.

@@ -23,7 +23,7 @@ from tourlog.storage.log import Batch, StreamRecord
 from tourlog.storage.overlay import OverlayLog
 from tourlog.stream import ID_KEY, OFFSET_KEY, ORDER_KEY, SYSTEM_PREFIX, Stream, document_id, document_place
 from tourlog.subscription import selection
-from tourlog.values import decode, decode_documents, same_form
+from tourlog.values import decode, decode_documents, equal, same_form
 
 IMPORTED_T, IMPORTED_INSTANT, IMPORTED_TX_ID = "imported-t", "imported-instant", "imported-tx-id"
 IMPORTED_BEFORE = "imported-before"
@@ -276,10 +276,12 @@ def _amendment(snapshot: Snapshot, route: _Route, offset: int, state: dict[str, 
         return [("db/retract-entity", e), *restated]
     wanted, present = {**_own(state), **route.into}, _own(snapshot.state(e) or {})
     gone = [("db/retract", e, name) for name in present if name not in wanted]
-    changed = {
-        name: value for name, value in wanted.items() if name not in present or not same_form(present[name], value)
-    }
+    changed = {n: value for n, value in wanted.items() if n not in present or not _is_exactly(present[n], value)}
     return [*gone, *([{ID_KEY: e, **changed}] if changed else [])]
+
+
+def _is_exactly(a: Any, b: Any) -> bool:
+    return equal(a, b) and same_form(a, b)
 
 
 def _own(state: Mapping[str, Any]) -> dict[str, Any]:
