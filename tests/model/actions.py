@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from model.state import CONDITIONS, INVARIANTS, Action, Operation, Outcome, spans, told
-
 from tourlog import (
     ArgumentError,
     ConditionError,

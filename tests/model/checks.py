@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.actions import without_id
-from model.state import Model, distinct, told
 from oracle_values import equal, key
 
 import tourlog
+from model.actions import without_id
+from model.state import Model, distinct, told
 from tourlog import Connection, Consumer, Database, Stream, gen_datalog
 
 CONSUMERS = ("one", "two")

@@ -4,10 +4,8 @@ that three connections share, one of them of another process."""
 from __future__ import annotations
 
 import atexit
-import copy
 import shutil
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +14,9 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from oracle_values import key
+
+import tourlog
 from model.actions import act, data_of, without_id
 from model.checks import CONSUMERS, ENGINES, assert_equal, assert_same, check, held, should_hold
 from model.other import Other
@@ -37,9 +38,6 @@ from model.state import (
     told,
     transacted,
 )
-from oracle_values import key
-
-import tourlog
 from tourlog import Connection, Consumer, Database, Position, Stream, gen_datalog, gen_rules
 
 KEY_VALUES = st.sampled_from(["foo", 1]) | st.sampled_from([1.0, True, "1", "1-2", "foo-1", 2, b"1", "topic=foo"])

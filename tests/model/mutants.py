@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model.machine import Stores
 
 import tourlog.connection
 import tourlog.consumers
@@ -16,6 +15,7 @@ import tourlog.invariants
 import tourlog.presence
 import tourlog.storage.compaction
 import tourlog.subscription
+from model.machine import Stores
 from tourlog.snapshot import Snapshot
 
 Mutant = Callable[[pytest.MonkeyPatch], None]

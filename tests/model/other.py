@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+
+import tourlog
 from model.actions import act
 from model.checks import held
 from model.state import Action, Outcome
-
-import tourlog
 
 TESTS = Path(__file__).parent.parent
 
