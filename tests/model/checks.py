@@ -91,7 +91,7 @@ def held(conn: Connection) -> Any:
     streams = [(*told(stream), [without_id(each) for each in db.documents(stream)]) for _, stream, _ in db.streams()]
     required = sorted(each.name for each in conn.invariants())
     lag = [
-        sorted(((*told(stream), n) for stream, n in Consumer(consumer).lag(db).items()), key=repr)
+        sorted(((*told(stream), n) for stream, n in Consumer(consumer).lag(db).items()), key=key)
         for consumer in CONSUMERS
     ]
     return normal([db.t, streams, required, lag])
@@ -105,6 +105,6 @@ def should_hold(model: Model) -> Any:
         if documents
     ]
     lag = [
-        sorted(((*told(stream), n) for stream, n in model.lag(consumer).items()), key=repr) for consumer in CONSUMERS
+        sorted(((*told(stream), n) for stream, n in model.lag(consumer).items()), key=key) for consumer in CONSUMERS
     ]
     return normal([model.t, streams, sorted(model.required), lag])

@@ -204,6 +204,19 @@ class Stores(RuleBasedStateMachine):
         tx_id = data.draw(TX_IDS)
         self.do((*operation, options if tx_id is None else {**options, "tx_id": tx_id}), writer)
 
+    @rule(
+        operation=appends(),
+        kind=st.sampled_from(["unless", "only_if"]),
+        name=st.sampled_from(["n", "n without tags"]),
+        writer=WRITERS,
+        then=WRITERS,
+    )
+    def change_and_ask(self, operation: Operation, kind: str, name: str, writer: str, then: str) -> None:
+        """A value that nobody stated is there for whoever asks next."""
+        value = 1000 + self.model.t
+        self.do(("append", ("k",), [{"k": "foo", "n": value}], {}), writer)
+        self.do((*operation, {kind: (name, value)}), then)
+
     @rule(data=st.data(), writer=WRITERS)
     def transact(self, data: st.DataObject, writer: str) -> None:
         self.do(("transact", self.operations(data), data.draw(TX_IDS)), writer)

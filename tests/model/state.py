@@ -250,7 +250,7 @@ def told(stream: Stream) -> tuple[Any, Any]:
 
 def spans(offsets: Mapping[Stream, range]) -> list[Any]:
     """The offsets of a report as literals, in one order."""
-    return sorted(((*told(stream), span.start, span.stop) for stream, span in offsets.items()), key=repr)
+    return sorted(((*told(stream), span.start, span.stop) for stream, span in offsets.items()), key=key)
 
 
 def distinct(state: dict[str, Any], attribute: str) -> list[Any]:
