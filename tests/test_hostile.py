@@ -239,7 +239,8 @@ def test_what_is_no_such_query_key_or_place_is_no_subscription(conn: Connection)
             conn.subscribe("k", start=given)
     for number in numbers:
         assert conn.subscribe("k", start=number).take(9) == conn.subscribe("k").take(9 * (number < 2))
-    for key in (*REFUSED, *({"k": value} for value in REFUSED)):
+    keys: list[Any] = [1, 1.5, b"k", object(), {}, [], [1], {1: 2}, {"offset": 1}, {"db/id": 1}, ["k", "k"], endless()]
+    for key in (*keys, *({"k": value} for value in REFUSED)):
         with pytest.raises(TourlogError):
             conn.subscribe(key)
 

@@ -104,7 +104,5 @@ def should_hold(model: Model) -> Any:
         for stream, documents in model.streams.values()
         if documents
     ]
-    lag = [
-        sorted(((*told(stream), n) for stream, n in model.lag(consumer).items()), key=key) for consumer in CONSUMERS
-    ]
+    lag = [sorted(((*told(stream), n) for stream, n in model.lag(consumer).items()), key=key) for consumer in CONSUMERS]
     return normal([model.t, streams, sorted(model.required), lag])
