@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import tourlog
-from tourlog import Connection, aio
+from tourlog import Connection, Consumer, aio
 from tourlog.errors import ArgumentError, DocumentError, TourlogError, TransactionError
 from tourlog.values import encode, identity, same_form
 
@@ -165,6 +165,84 @@ def test_any_text_names_an_invariant(reopened: Any) -> None:
 
     db = reopened(require)
     assert [invariant.name for invariant in db.invariants()] == names
+
+
+SURROGATES = ["\ud800", "a\udfffb", "\ud83d\ude00", "\udc00\x00"]
+HUGE = ["x" * 1_000_000, "\x00" * 100_000, "😀" * 100_000]
+
+
+def test_any_text_names_a_consumer_and_a_group(reopened: Any) -> None:
+    """None is taken for another: each is as far as it came, in one stream and as a group's member, and can be asked."""
+    names = [name for name in (*NAMES, *SURROGATES, *HUGE) if name]
+    partitions = (1, 2)
+
+    def read(conn: Connection) -> None:
+        documents = [{"topic": t, "p": p, "n": n} for n in range(len(names)) for p in partitions for t in ("a", "b")]
+        conn.append(documents, "topic", "p")
+        first = conn.db().documents({"topic": "a", "p": 1})
+        for n, name in enumerate(names):
+            conn.transact([Consumer(name).done(*first[: n + 1])])
+            group = conn.subscribe({"topic": "b", "p": None}, start=Consumer(name, 1, 2)).take(n + 1)
+            assert {document["p"] for _, document in group} == {2}
+            conn.transact([Consumer(name, 1, 2).done(*[document for _, document in group])])
+
+    db = reopened(read)
+    query = "[:find [?c ...] :in $ ?name ?topic :where [?e :consumer ?name] [?e :topic ?topic] [?e :committed ?c]]"
+    for n, name in enumerate(names):
+        consumer, one, two = Consumer(name), {"topic": "a", "p": 1}, {"topic": "b", "p": 2}
+        assert [consumer.committed(db, key) for key in (one, two, {**two, "p": 1})] == [n + 1, n + 1, 0]
+        assert consumer.lag(db) == {db.stream(key): len(names) - n - 1 for key in (one, two)}
+        if n % 10 == 0 or name in SURROGATES:
+            assert engines_agree(db, query, name, "a") == [n + 1]
+
+
+@pytest.mark.parametrize("name", [None, 1, b"a", "", ["a"], ("a",)])
+def test_what_is_no_text_names_no_consumer(name: Any) -> None:
+    with pytest.raises(ArgumentError):
+        Consumer(name)
+
+
+def test_no_object_that_calls_itself_a_text_names_a_consumer() -> None:
+    for name in (Text("a"), Liar(), lambda: "a", Odd.COMPLEX):
+        with pytest.raises(ArgumentError):
+            Consumer(name)  # type: ignore[arg-type]
+
+
+def test_any_text_and_value_is_what_a_subscription_asks_for(conn: Connection) -> None:
+    given = [*NAMES, *SURROGATES, *VALUES]
+    conn.append([{"k": 1, "n": n, "v": [value]} for n, value in enumerate(given)], "k")
+    query = "[:find ?e :in $ [?e ...] ?v :where [?e :v ?v]]"
+    for number, value in enumerate(given[::3]):
+        wanted = [n for n, other in enumerate(given) if identity([other]) == identity([value])]
+        for key in ({"k": 1}, "k", None) if number % 5 == 0 else (None,):
+            found = conn.subscribe(key, where=(query, value)).take(len(given))
+            assert [document["n"] for _, document in found] == wanted, (key, value)
+
+
+def test_any_text_is_the_attribute_that_a_subscription_asks_for(conn: Connection) -> None:
+    names = [name for name in NAMES if name not in ("k", "offset")]
+    conn.append([{"k": 1, "n": n, name: "here"} for n, name in enumerate(names) if name != "n"], "k")
+    for name in names[::2]:
+        query = {"find": ["?e"], "in": ["$", ["?e", "..."], "?a"], "where": [("?e", "?a", "here")]}
+        found = conn.subscribe("k", where=(query, name)).take(len(names))
+        assert [names[document["n"]] for _, document in found] == [name]
+
+
+def test_what_is_no_such_query_key_or_place_is_no_subscription(conn: Connection) -> None:
+    conn.append([{"k": 1}], "k")
+    numbers = [value for value in VALUES if type(value) is int and value >= 0]
+    values = [value for value in VALUES if type(value) is not int]
+    for given in (*NAMES, *SURROGATES, *values, -1, True, Liar(), Text("now"), object(), [Liar()], cycle(list)):
+        with pytest.raises(TourlogError):
+            conn.subscribe("k", where=given)
+        with pytest.raises(TourlogError):
+            conn.subscribe("k", start=given)
+    for number in numbers:
+        assert conn.subscribe("k", start=number).take(9) == conn.subscribe("k").take(9 * (number < 2))
+    keys: list[Any] = [1, 1.5, b"k", object(), {}, [], [1], {1: 2}, {"offset": 1}, {"db/id": 1}, ["k", "k"], endless()]
+    for key in (*keys, *({"k": value} for value in REFUSED)):
+        with pytest.raises(TourlogError):
+            conn.subscribe(key)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sqlite3
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -21,7 +22,7 @@ History = tuple[list[Call], Contents]
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     path = tmp_path_factory.mktemp("isolation") / "store"
-    calls = isolation.recorded(path, Random().getrandbits(32), "full", 1.0)
+    calls = isolation.recorded(path, Random().getrandbits(32), "full", 2.0)
     return calls, isolation.contents(path)
 
 
@@ -29,6 +30,7 @@ def test_transactions_are_strictly_serialisable_and_snapshots_are_prefixes(histo
     calls, contents = history
     assert list(faults(calls, contents)) == []
     assert sum(1 for call in calls if call.kind == "append" and call.t) > 20
+    assert {call.refused for call in calls} == {None, "expect", "unless", "only_if"}
 
 
 def appends(calls: list[Call], spanning: int = 1) -> list[Call]:
@@ -110,27 +112,96 @@ def positions_against_real_time(calls: list[Call], _: Contents) -> None:
     call.began, call.ended = -2, -1
 
 
+def expecting(calls: list[Call], spanning: int = 1) -> Call:
+    return next(call for call in calls if call.expected and len(call.expected) == spanning and call.t)
+
+
+def refused(calls: list[Call], kind: str, what: str = "") -> Call:
+    return next(call for call in calls if call.refused == kind and what in ("", call.conditions.get(kind, [""])[0]))
+
+
 def broken_expectation(calls: list[Call], _: Contents) -> None:
-    call = next(call for call in calls if call.expected is not None and call.t)
-    call.expected = (call.expected or 0) + 1
+    call = expecting(calls)
+    assert call.expected is not None
+    call.expected = {k: end + 1 for k, end in call.expected.items()}
+
+
+def broken_expectation_of_the_second_stream(calls: list[Call], _: Contents) -> None:
+    call = expecting(calls, 2)
+    assert call.expected is not None
+    call.expected[list(call.expected)[1]] += 1
 
 
 def refusal_without_reason(calls: list[Call], _: Contents) -> None:
-    call = next(call for call in calls if call.actual is not None)
-    call.actual = call.expected
+    call = refused(calls, "expect")
+    assert call.expected is not None
+    call.actual = [call.actual[0], call.expected[call.actual[0]]]
 
 
 def refusal_of_what_is_far_off(calls: list[Call], _: Contents) -> None:
-    next(call for call in calls if call.actual is not None).actual = 1_000_000
+    call = refused(calls, "expect")
+    call.actual = [call.actual[0], 1_000_000]
+
+
+def refusal_for_nothing(calls: list[Call], _: Contents) -> None:
+    refused(calls, "unless").refused = None
 
 
 def name_taken_twice(calls: list[Call], _: Contents) -> None:
     first, second = [call for call in appends(calls) if call.name][:2]
-    second.name = first.name
+    second.name, second.conditions = first.name, first.conditions
 
 
 def refused_name_that_was_free(calls: list[Call], _: Contents) -> None:
-    next(call for call in calls if call.name and call.t is None).name = "nobody's"
+    refused(calls, "unless", "name").conditions = {"unless": ["name", "nobody's"]}
+
+
+def made_for_a_name_that_nobody_has(calls: list[Call], _: Contents) -> None:
+    call = next(call for call in appends(calls) if "only_if" in call.conditions)
+    call.conditions = {**call.conditions, "only_if": ["name", "nobody's"]}
+
+
+def refused_for_a_name_that_is_known(calls: list[Call], _: Contents) -> None:
+    first = min((call for call in appends(calls) if call.name), key=lambda call: call.ended)
+    later = [call for call in calls if call.refused == "only_if" and call.began > first.ended]
+    later[-1].conditions = {**later[-1].conditions, "only_if": ["name", first.name]}
+
+
+def made_although_the_switch_stood_elsewhere(calls: list[Call], _: Contents) -> None:
+    call = next(call for call in appends(calls) if call.conditions.get("only_if", [""])[0] == "switch")
+    call.conditions = {"unless": call.conditions["only_if"]}
+
+
+def refused_although_the_switch_stood_right(calls: list[Call], _: Contents) -> None:
+    """Refused for a value the switch did not have while the call ran."""
+    refused(calls, "unless", "switch").conditions["unless"] = ["switch", 7]
+
+
+def condition_judged_on_an_older_position(calls: list[Call], _: Contents) -> None:
+    """The switch was set elsewhere just before an append that needed it where it had been."""
+    flips = sorted(
+        (call for call in calls if call.switch is not None and call.kind == "append"), key=lambda c: c.t or 0
+    )
+    for before, flip in pairwise(flips):
+        for call in appends(calls):
+            if call.t == (flip.t or 0) + 1 and before.switch != flip.switch:
+                call.conditions = {"only_if": ["switch", before.switch]}
+                return
+    raise AssertionError("an append right after the switch was set")
+
+
+def stream_longer_than_allowed(calls: list[Call], _: Contents) -> None:
+    call = next(
+        call
+        for call in appends(calls)
+        if call.conditions.get("unless", [""])[0] == "longer" and next(iter(call.offsets.values()))[0] > 1
+    )
+    (k,) = call.streams
+    call.conditions = {"unless": ["longer", k, 0]}
+
+
+def switch_seen_elsewhere(calls: list[Call], _: Contents) -> None:
+    next(call for call in calls if call.kind == "read" and call.switch is not None).switch = 7
 
 
 MUTANTS: list[Callable[[list[Call], Contents], None]] = [
@@ -148,10 +219,19 @@ MUTANTS: list[Callable[[list[Call], Contents], None]] = [
     one_position_twice,
     positions_against_real_time,
     broken_expectation,
+    broken_expectation_of_the_second_stream,
     refusal_without_reason,
     refusal_of_what_is_far_off,
     name_taken_twice,
     refused_name_that_was_free,
+    refusal_for_nothing,
+    made_for_a_name_that_nobody_has,
+    refused_for_a_name_that_is_known,
+    made_although_the_switch_stood_elsewhere,
+    refused_although_the_switch_stood_right,
+    condition_judged_on_an_older_position,
+    stream_longer_than_allowed,
+    switch_seen_elsewhere,
 ]
 
 

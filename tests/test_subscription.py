@@ -86,6 +86,19 @@ def test_many_streams_come_in_the_order_of_commits(conn: Connection) -> None:
     assert [document for _, document in everything[:2]] == conn.db().documents({"a": 1})
 
 
+def test_streams_of_a_transaction_come_in_the_order_they_were_made_whichever_way_it_was_written(
+    conn: Connection,
+) -> None:
+    conn.append([{"a": 1}, {"a": 2}], "a")
+    documents = [{"a": 2, "n": 1}, {"a": 1, "n": 2}]
+    conn.append(documents, "a")
+    conn.append(documents, "a", tx_id="x")
+    conn.transact([tourlog.call(tourlog.append, documents, "a")])
+    assert [(place.t, document["a"]) for place, document in conn.subscribe(start=2).take(9)] == [
+        (t, a) for t in (2, 3, 4) for a in (1, 2)
+    ]
+
+
 @pytest.mark.parametrize(
     ("key", "expected"),
     [

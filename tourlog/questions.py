@@ -81,7 +81,7 @@ def _statement(text: str) -> Statement | None:
 
 def parts(question: Any, argument: str) -> tuple[Any, list[Any]]:
     """A query and its inputs after the database, given as a tuple or as the query alone; `ArgumentError` for ()."""
-    if question == ():
+    if type(question) is tuple and not question:  # nothing else is asked what it equals
         raise ArgumentError("expected a query, or a tuple of a query and its inputs, got ()", argument=argument)
     query, *inputs = question if isinstance(question, tuple) else (question,)
     return query, [list(given) if isinstance(given, Iterator) else given for given in inputs]

@@ -32,6 +32,7 @@ def tails_of(log: Log, documents: list[Any], names: tuple[str, ...]) -> list[New
         if record is None:
             return None
         tails.append(NewTail(stream, record, list(bodies(group, is_flat=type(group) is FlatDocuments))))
+    tails.sort(key=lambda tail: tail.record.id)  # as in every transaction: what subscriptions read depends on it
     return tails or None
 
 

@@ -4,6 +4,7 @@ was noted and of what the store holds in the end.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,12 +13,15 @@ from typing import Any
 Contents = dict[str, list[tuple[int, int, str]]]
 """The documents of each stream: offset, transaction, id."""
 
+LAST = 1 << 62
+
 
 @dataclass
 class Call:
     """One call as its caller noted it, in ns of a clock that all share. Of an append: the position it was told (None
-    when it was refused), the ids of its documents by stream, the spans it was told, the offset it expected and the
-    one it was told instead, the name that must not have been taken. Of a read: the position, what it saw."""
+    when it was refused), the ids of its documents by stream, the spans it was told, the offsets it expected by stream,
+    its conditions, the name its first document states, what it set the switch to; if it was refused, for which of
+    these, and the stream and the end it was told. Of a read: the position, what it saw."""
 
     kind: str
     began: int
@@ -25,9 +29,12 @@ class Call:
     t: int | None = None
     streams: dict[str, Any] = field(default_factory=dict)
     offsets: dict[str, Any] = field(default_factory=dict)
-    expected: int | None = None
-    actual: int | None = None
+    expected: dict[str, int] | None = None
+    conditions: dict[str, Any] = field(default_factory=dict)
     name: str | None = None
+    switch: int | None = None
+    refused: str | None = None
+    actual: Any = None
 
 
 def faults(calls: list[Call], contents: Contents) -> Iterator[str]:
@@ -38,8 +45,9 @@ def faults(calls: list[Call], contents: Contents) -> Iterator[str]:
     yield from _alone(calls, contents)
     yield from _snapshots([call for call in calls if call.kind == "read"], contents)
     yield from _real_time(calls)
+    yield from _switches(calls)
     yield from _expectations(calls, contents)
-    yield from _names(calls)
+    yield from _conditions(calls, Past(made, contents))
 
 
 def _dense(contents: Contents) -> Iterator[str]:
@@ -100,41 +108,84 @@ def _real_time(calls: list[Call]) -> Iterator[str]:
             yield f"a call ({call.kind}) at {call.t} began after one at {newest} had ended"
 
 
+def _switches(calls: list[Call]) -> Iterator[str]:
+    """A snapshot has the switch as the last append up to its position set it."""
+    past = Past([call for call in calls if call.kind == "append" and call.t is not None], {})
+    for read in calls:
+        if read.kind == "read" and read.switch != past.switch_at(read.t or 0):
+            yield f"a snapshot at {read.t} saw the switch at {read.switch}, where it was {past.switch_at(read.t or 0)}"
+
+
 def _expectations(calls: list[Call], contents: Contents) -> Iterator[str]:
     """An expected offset was the end of its stream; one that was refused was not, and the end was as it was told at
     some moment of the call."""
     for call in calls:
         if call.expected is None:
             continue
-        (k,) = call.streams
         if call.t is not None:
-            end = sum(1 for _, t, _ in contents[k] if t < call.t)
-            if end != call.expected:
-                yield f"append at {call.t} expected {call.expected}, and the end of {k} was {end}"
-        elif call.actual == call.expected:
-            yield f"an append was refused for its expectation {call.expected}, which was the end"
-        elif call.actual not in _ends(call, calls, contents[k]):
-            yield f"an append was told that {k} ends at {call.actual}, where it did not while it ran"
+            for k, expected in call.expected.items():
+                end = _end(contents[k], call.t - 1)
+                if end != expected:
+                    yield f"append at {call.t} expected {expected}, and the end of {k} was {end}"
+        elif call.refused == "expect":
+            k, actual = call.actual
+            if actual == call.expected.get(k, actual):
+                yield f"an append was refused for its expectation that {k} ends at {actual}, which it did"
+            elif actual not in {_end(contents[k], t) for t in _positions(call, calls)}:
+                yield f"an append was told that {k} ends at {actual}, where it did not while it ran"
 
 
-def _ends(call: Call, calls: list[Call], documents: list[tuple[int, int, str]]) -> set[int]:
-    """Where a stream may have ended while a call ran."""
-    before = max((each.t or 0 for each in calls if each.t is not None and each.ended < call.began), default=0)
-    after = min(
-        (each.t for each in calls if each.t is not None and each.kind == "append" and each.began > call.ended),
-        default=1 << 62,
-    )
-    first = sum(1 for _, t, _ in documents if t <= before)
-    return {first, *(offset + 1 for offset, t, _ in documents if before < t < after)}
+def _end(documents: list[tuple[int, int, str]], t: int) -> int:
+    """Where a stream ended at a position."""
+    return bisect_right(documents, t, key=lambda each: each[1])
 
 
-def _names(calls: list[Call]) -> Iterator[str]:
-    """Of the appends that needed a name to be free, one had it; who was refused did not come before it."""
-    taken: dict[str, Call] = {}
-    for call in sorted((each for each in calls if each.name and each.t is not None), key=lambda call: call.t or 0):
-        if str(call.name) in taken:
-            yield f"{call.name} was taken twice, at {taken[str(call.name)].t} and {call.t}"
-        taken.setdefault(str(call.name), call)
+def _positions(call: Call, calls: list[Call]) -> range:
+    """What the newest position may have been while a call ran: no earlier than that of any call that had ended, and
+    before that of any append that began later."""
+    known = [each for each in calls if each.t is not None]
+    first = max((each.t or 0 for each in known if each.ended < call.began), default=0)
+    later = (each.t or 0 for each in known if each.kind == "append" and each.began > call.ended)
+    return range(first, min(min(later, default=LAST), max((each.t or 0 for each in known), default=0) + 1))
+
+
+class Past:
+    """Whether a condition had an answer at a position, by what the appends that were made did."""
+
+    def __init__(self, made: list[Call], contents: Contents) -> None:
+        self._contents = contents
+        self._names = {call.name: call.t or 0 for call in sorted(made, key=lambda call: -(call.t or 0)) if call.name}
+        self._flips = sorted((call.t or 0, call.switch) for call in made if call.switch is not None)
+
+    def has_answer(self, condition: list[Any], t: int) -> bool:
+        """A name is stated; the switch is at a value; a stream is longer than that."""
+        match condition:
+            case "name", name:
+                return self._names.get(name, LAST) <= t
+            case "switch", value:
+                return self.switch_at(t) == value
+            case "longer", k, length:
+                return _end(self._contents[k], t) > length
+        raise AssertionError(condition)
+
+    def switch_at(self, t: int) -> int | None:
+        number = bisect_right(self._flips, t, key=lambda each: each[0])
+        return self._flips[number - 1][1] if number else None
+
+
+def _conditions(calls: list[Call], past: Past) -> Iterator[str]:
+    """The conditions of an append that was made held just before it; of one that was refused, the one it was told did
+    not hold at some moment of the call."""
     for call in calls:
-        if call.name and call.t is None and (call.name not in taken or taken[call.name].began > call.ended):
-            yield f"an append was refused {call.name}, which nobody had"
+        if call.t is not None:
+            for kind, condition in call.conditions.items():
+                if past.has_answer(condition, call.t - 1) is not (kind == "only_if"):
+                    yield f"append at {call.t} was made, and its condition {kind} {condition} did not hold"
+        elif call.refused in ("unless", "only_if"):
+            condition, must_be = call.conditions.get(call.refused), call.refused == "only_if"
+            if condition is None:
+                yield f"an append was refused for {call.refused}, which it did not have"
+            elif all(past.has_answer(condition, t) is must_be for t in _positions(call, calls)):
+                yield f"an append was refused for {call.refused} {condition}, which held all the while it ran"
+        elif call.kind == "append" and call.refused is None:
+            yield "an append was refused for nothing"

@@ -1,7 +1,8 @@
-"""Isolation: threads of several processes append (with and without `expect=` and `unless=`, over one stream and two)
-and read snapshots of one store, and note when each call began and ended and what it saw. Violated are: lost,
-duplicated, reordered, torn, stale or cyclic observations; transactions must be strictly serialisable in the order of
-positions.
+"""Isolation: threads of several processes append (with and without `expect=`, `unless=` and `only_if=`, over one
+stream and two), set a switch and read snapshots of one store, and note when each call began and ended and what it saw.
+Violated are: lost, duplicated, reordered, torn, stale or cyclic observations; transactions must be strictly
+serialisable in the order of positions, with their conditions true just before them, and those of a call that was
+refused false at some moment of it.
 """
 
 from __future__ import annotations
@@ -43,8 +44,15 @@ def run(seed: int, seconds: float) -> Findings:
             findings.count("calls", len(calls))
             findings.count("transactions", sum(1 for call in calls if call.kind == "append" and call.t is not None))
             findings.count("refused", sum(1 for call in calls if call.kind == "append" and call.t is None))
+            findings.count(
+                "of them on conditions", sum(1 for call in calls if is_conditional(call) and call.t is not None)
+            )
             findings.count("snapshots", sum(1 for call in calls if call.kind == "read"))
     return findings
+
+
+def is_conditional(call: Call) -> bool:
+    return bool(call.conditions) or call.expected is not None
 
 
 def recorded(path: Path, seed: int, durability: str, seconds: float) -> list[Call]:
@@ -82,11 +90,31 @@ def seen(db: tourlog.Database) -> dict[str, list[tuple[int, int, str]]]:
 # The child.
 
 
+KINDS = (
+    "plain",
+    "two",
+    "expect",
+    "expect two",
+    "free name",
+    "known name",
+    "switch",
+    "long",
+    "both",
+    "flip",
+    *["read"] * 5,
+)
+QUERIES = {
+    "name": "[:find ?e :in $ ?name :where [?e :name ?name]]",
+    "switch": "[:find ?e :in $ ?value :where [?e :switch ?value]]",
+    "longer": "[:find ?o :in $ ?k ?n :where [?e :k ?k] [?e :offset ?o] [(>= ?o ?n)]]",
+}
+
+
 def work(conn: Connection, who: str, rng: Random, seconds: float, calls: list[Call]) -> None:
     until, number = monotonic_ns() + int(seconds * 1e9), 0
     while monotonic_ns() < until:
         number += 1
-        kind = rng.choice(("plain", "two", "expect", "unless", "read", "read", "read"))
+        kind = rng.choice(KINDS)
         calls.append(read(conn) if kind == "read" else write(conn, f"{who}/{number}", kind, rng))
 
 
@@ -94,35 +122,54 @@ def read(conn: Connection) -> Call:
     began = monotonic_ns()
     db = conn.db()
     streams = {k: [(d["offset"], d["id"]) for d in db.documents({"k": k})] for k in STREAMS}
-    return Call("read", began, monotonic_ns(), t=db.t, streams=streams)
+    switch = (db.entity("switch") or {}).get("switch")
+    return Call("read", began, monotonic_ns(), t=db.t, streams=streams, switch=switch)
 
 
 def write(conn: Connection, id: str, kind: str, rng: Random) -> Call:
-    streams = rng.sample(STREAMS, 2 if kind == "two" else 1)
+    """Append, set the switch, or be refused."""
+    streams = rng.sample(STREAMS, 2 if kind in ("two", "expect two") else 1)
     documents = [{"k": k, "id": f"{id}/{n}"} for n in range(rng.randint(1, 3)) for k in streams]
-    options: dict[str, Any] = {}
-    expected = name = None
-    if kind == "expect":
+    call = Call("append", 0, 0, conditions=conditions(conn, kind, streams[0], rng))
+    if kind == "flip":
+        call.switch, documents = rng.randint(0, 2), []
+    if kind in ("expect", "expect two"):
         known = conn.db().entity("offset-metadata") or {}
-        expected = known.get(streams[0], 0)
-        options["expect"] = expected
-    if kind == "unless":
-        name = f"name {rng.randint(0, 60)}"
-        documents = [{**documents[0], "name": name}]
-        options["unless"] = ("[:find ?e :in $ ?name :where [?e :name ?name]]", name)
-    began = monotonic_ns()
-    t, offsets, actual = None, {}, None
+        call.expected = {k: known.get(k, 0) for k in streams}
+    if kind == "free name":
+        call.name = call.conditions["unless"][1]
+        documents = [{**documents[0], "name": call.name}]
+    call.streams = {k: [d["id"] for d in documents if d["k"] == k] for k in streams if documents}
+    options: dict[str, Any] = {name: (QUERIES[what], *inputs) for name, (what, *inputs) in call.conditions.items()}
+    call.began = monotonic_ns()
     try:
-        report = conn.append(documents, "k", **options)
-        t, offsets = report.t, {s.values[0]: [span.start, span.stop] for s, span in report.offsets.items()}
+        if kind == "flip":
+            report = conn.transact([{"db/id": "switch", "switch": call.switch, "by": id}])
+        else:
+            report = conn.append(documents, "k", expect=call.expected, **options)
+        call.t, call.offsets = report.t, {s.values[0]: [span.start, span.stop] for s, span in report.offsets.items()}
     except tourlog.ConflictError as conflict:
-        actual = conflict.details["actual"]
-    except tourlog.ConditionError:
-        pass
-    ids = {k: [d["id"] for d in documents if d["k"] == k] for k in streams}
-    return Call(
-        "append", began, monotonic_ns(), t=t, streams=ids, offsets=offsets, expected=expected, actual=actual, name=name
-    )
+        call.refused, call.actual = "expect", [conflict.details["stream"].values[0], conflict.details["actual"]]
+    except tourlog.ConditionError as broken:
+        call.refused = next(name for name, given in options.items() if given is broken.details["condition"])
+    call.ended = monotonic_ns()
+    return call
+
+
+def conditions(conn: Connection, kind: str, k: str, rng: Random) -> dict[str, Any]:
+    """What the append needs: a name that nobody has, or somebody; the switch where it is wanted; a stream not too
+    long, as one can tell who has just looked."""
+    wanted = rng.choice(("unless", "only_if"))
+    name, switch = ["name", f"name {rng.randint(0, 60)}"], ["switch", rng.randint(0, 2)]
+    if kind == "long":
+        length = len(conn.db().documents({"k": k}))
+        return {wanted: ["longer", k, max(0, length + rng.randint(-2, 1))]}
+    return {
+        "free name": {"unless": name},
+        "known name": {"only_if": name},
+        "switch": {wanted: switch},
+        "both": {"unless": switch, "only_if": name},
+    }.get(kind, {})
 
 
 def main(path: str, durability: str, seconds: str, process: str, seed: str) -> None:

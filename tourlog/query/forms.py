@@ -92,7 +92,8 @@ def data_form(value: Any) -> Form:
         return Form(_string_kind(value), str.__str__(value), in_data=True)
     if isinstance(value, list | tuple):
         return Form("sequence", value, in_data=True)
-    return Form("map" if isinstance(value, dict) else "value", value, in_data=True)
+    is_map = issubclass(type(value), dict)  # `isinstance` believes an object that says it is one
+    return Form("map" if is_map else "value", value, in_data=True)
 
 
 def _string_kind(value: str) -> str:
