@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.writer",
         "rule_files",
         "storage.batches",
+        "storage.checkpoints",
         "storage.common",
         "storage.overlay",
         "watch",
@@ -200,6 +201,7 @@ HEAVY = {
     "apsw": {
         "cli_keeping",
         "storage.backup",
+        "storage.checkpoints",
         "storage.compaction",
         "storage.sqlite",
         "storage.sqlite_file",
