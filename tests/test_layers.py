@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "storage.batches",
         "storage.checkpoints",
         "storage.common",
+        "storage.lookups",
         "storage.overlay",
         "watch",
     ),

@@ -24,6 +24,8 @@ LARGE = 1 << 26
 _FIRST_PATIENCE, _PATIENCE, _RETRY_SECONDS = 1.0, 0.05, 1.0
 """How long readers are waited for, each time the log has doubled and otherwise, and how often: a writer beside one that
 stays loses a twentieth of its time."""
+_LOOK_SECONDS = 0.01
+"""How often the log's size is looked at: asking for it takes 3 µs, a small transaction 80."""
 
 _READ_LOCKS = range(124, 128)
 """The bytes of the -shm file that SQLite locks for those who read the log."""
@@ -43,15 +45,16 @@ class Checkpoints:
     def look(self) -> None:
         """Empty a large log, or warn, once each time it has doubled, that a reader keeps it. To be called outside
         transactions: a warning that is made an error must not look like one of a commit that was made."""
-        try:
-            size = self._log.stat().st_size
-        except FileNotFoundError:
+        now = monotonic()
+        if now < self._next:
             return
+        self._next = now + _LOOK_SECONDS
+        size = self._log.stat().st_size if self._log.exists() else 0
         if size <= LARGE:
             self._warned = LARGE
             return
         has_doubled = size >= self._warned
-        if monotonic() >= self._next and not self._emptied(_FIRST_PATIENCE if has_doubled else _PATIENCE):
+        if not self._emptied(_FIRST_PATIENCE if has_doubled else _PATIENCE):
             self._next = monotonic() + _RETRY_SECONDS
             if has_doubled and self._is_read():
                 self._warned = 2 * size
