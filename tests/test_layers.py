@@ -204,6 +204,7 @@ HEAVY = {
         "storage.backup",
         "storage.checkpoints",
         "storage.compaction",
+        "storage.lookups",
         "storage.sqlite",
         "storage.sqlite_file",
         "storage.verify",
