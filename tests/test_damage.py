@@ -6,7 +6,11 @@ from collections import Counter, defaultdict
 from itertools import islice
 from pathlib import Path
 
+import apsw
+import pytest
 from torture import damage
+
+import tourlog
 
 CASES = 300
 
@@ -44,3 +48,92 @@ def test_run_counts() -> None:
     assert counts.keys() == {"detected", "prefix", "silent"}
     assert counts["silent"] == 0
     assert sum(counts.values()) > 0
+
+
+# What an index says is not there, or a transaction or a stream would be written twice.
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "store"
+    with tourlog.connect(path) as conn:
+        for n in range(300):
+            conn.append([{"k": f"stream {n}", "n": n}], "k", tx_id=f"id {n}")
+        for n in range(1, 61):
+            (document,) = conn.db().documents({"k": f"stream {n}"})
+            conn.transact([{"db/id": document["db/id"], "n": -n}])
+    return path
+
+
+def without_last_leaf(path: Path, index: str) -> None:
+    """Take the last entry off each leaf of an index, as if the disk had lost a write of every page."""
+    raw = apsw.Connection(str(path))
+    pages = raw.execute("SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path", (index,))
+    numbers = [number for (number,) in pages.fetchall()]
+    raw.close()
+    content = bytearray(path.read_bytes())
+    for number in numbers:
+        start = (number - 1) * damage.PAGE
+        assert content[start] == 10, "a leaf of an index"
+        cells = int.from_bytes(content[start + 3 : start + 5], "big")
+        content[start + 3 : start + 5] = (cells - 1).to_bytes(2, "big")
+    path.write_bytes(content)
+
+
+def with_key_changed(path: Path, index: str, key: bytes, other: bytes) -> None:
+    raw = apsw.Connection(str(path))
+    pages = raw.execute("SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf'", (index,)).fetchall()
+    raw.close()
+    content = path.read_bytes()
+    for (number,) in pages:
+        start = (number - 1) * damage.PAGE
+        page = content[start : start + damage.PAGE]
+        if page.count(key) == 1:
+            content = content[:start] + page.replace(key, other) + content[start + damage.PAGE :]
+            path.write_bytes(content)
+            return
+    raise AssertionError("a page with the key")
+
+
+def test_a_transaction_whose_id_the_index_has_lost_is_not_stored_twice(store: Path) -> None:
+    without_last_leaf(store, "tx_by_id")
+    with tourlog.connect(store) as conn:
+        for n in range(300):
+            before = conn.db().t
+            try:
+                assert conn.append([{"k": "again"}], "k", tx_id=f"id {n}").t == n + 1
+            except tourlog.StorageError as error:
+                assert "tx_by_id" in str(error)
+                break
+            assert conn.db().t == before
+        else:
+            raise AssertionError("expected an error")
+
+
+def test_a_transaction_whose_id_was_changed_in_the_index_is_not_stored_twice(store: Path) -> None:
+    with_key_changed(store, "tx_by_id", b"id 123", b"id 323")
+    with tourlog.connect(store) as conn:
+        with pytest.raises(tourlog.StorageError, match="tx_by_id"):
+            conn.append([{"k": "again"}], "k", tx_id="id 123")
+        assert conn.db().t == 360
+
+
+def test_a_new_id_is_still_taken_and_others_are_found(store: Path) -> None:
+    with tourlog.connect(store) as conn:
+        assert conn.append([{"k": "again"}], "k", tx_id="id 7").t == 8
+        assert conn.append([{"k": "again"}], "k", tx_id="new").t == 361
+
+
+def test_a_stream_that_the_index_has_lost_is_neither_empty_nor_made_again(store: Path) -> None:
+    without_last_leaf(store, "sqlite_autoindex_stream_1")
+    with tourlog.connect(store) as conn, pytest.raises(tourlog.StorageError, match="sqlite_autoindex_stream_1"):
+        for n in range(300):
+            assert conn.db().documents({"k": f"stream {n}"})
+    with tourlog.connect(store) as conn, pytest.raises(tourlog.StorageError, match="sqlite_autoindex_stream_1"):
+        conn.append([{"k": "new"}], "k")
+
+
+def test_a_change_of_a_document_that_the_index_has_lost_is_not_overlooked(store: Path) -> None:
+    without_last_leaf(store, "entity_in_stream")
+    with tourlog.connect(store) as conn, pytest.raises(tourlog.StorageError, match="entity_in_stream"):
+        conn.db().documents({"k": "stream 1"})

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from torture import clock, faults, kill, kill9, power, recovery
+from torture import clock, faults, kill, kill9, power, reader, recovery
 from torture.disk import Disk
 from torture.findings import Findings
 
@@ -59,6 +59,12 @@ def test_a_failing_disk_is_told_truthfully_and_the_same_transaction_again_settle
 
 def test_order_never_depends_on_the_clock() -> None:
     assert_nothing_found(clock.run(seed=Random().getrandbits(32), seconds=1))
+
+
+def test_the_log_stays_bounded_beside_readers_or_a_warning_names_who_keeps_it() -> None:
+    findings = reader.run(seed=Random().getrandbits(32), seconds=5)
+    assert_nothing_found(findings)
+    assert findings.figures["warnings"] > 0
 
 
 def test_a_disk_keeps_what_was_synced_and_any_part_of_the_rest() -> None:

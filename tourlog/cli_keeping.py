@@ -15,6 +15,7 @@ import typer
 from tourlog.cli_common import AsJson, Store
 from tourlog.connection import connect
 from tourlog.keeping import Verification, backup, verify
+from tourlog.storage.checkpoints import LARGE, named, readers
 from tourlog.storage.compaction import joinable
 from tourlog.storage.sqlite_file import StoreFile
 from tourlog.tables import cell, print_json_lines, print_table
@@ -26,9 +27,6 @@ SAFE_SQLITE = (3, 51, 3)
 """Older ones can lose commits when a write-ahead log is begun anew."""
 
 WORTH_JOINING = 0.5
-LARGE_WAL = 1 << 26
-"""Four times what a checkpoint waits for: somebody has been reading for long, or closed no connection."""
-
 NETWORK = {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre", "ncpfs", "nfs"}
 NETWORK |= {"nfs4", "orangefs", "smb3", "smbfs", "vboxsf"}
 """File systems of several machines, on which SQLite's write-ahead log does not work."""
@@ -204,5 +202,6 @@ def _advice(found: dict[str, Any], store: Path) -> Iterable[str]:
     batches, fewer, wal = found["batches"], found["batches that compact would save"], found["bytes of the -wal"]
     if fewer and fewer > batches * WORTH_JOINING:
         yield f"{fewer:,} of {batches:,} batches can be joined: tourlog compact {store}"
-    if wal > LARGE_WAL:
-        yield f"the -wal has {wal:,} bytes: who reads for long, such as a backup, keeps it from shrinking"
+    if wal > LARGE:
+        who = named(readers(str(store)))
+        yield f"the -wal has {wal:,} bytes: who reads for long, such as a backup, keeps it from shrinking ({who})"

@@ -88,6 +88,10 @@ class StorageError(TourlogError):
     """A store cannot be opened, read or written; `path` names the file."""
 
 
+class LongReadWarning(UserWarning):
+    """Somebody has been reading a store for long, so that its write-ahead log can only grow."""
+
+
 class UnknownOutcomeError(StorageError):
     """The disk failed at a commit, so that nobody knows whether it was made: neither success nor failure. The store
     goes on without it, but may have it when it is opened after a crash. The same transaction again, with the same

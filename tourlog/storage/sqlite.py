@@ -18,6 +18,14 @@ from tourlog.storage.batches import Pieces, cut, end_as_of, transaction_at
 from tourlog.storage.common import check_commit, refuse_known_id
 from tourlog.storage.compaction import compact
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
+from tourlog.storage.lookups import (
+    AMENDED_IS_WHOLE,
+    STREAM_BY_KEY,
+    STREAM_BY_NAME,
+    STREAM_BY_PREFIX,
+    TX_BY_ID,
+    Lookup,
+)
 from tourlog.storage.rows import (
     BATCH,
     ENTITY,
@@ -100,6 +108,8 @@ class SqliteLog:
         """Up to this committed position no ordered document was ever changed."""
         self._streams: dict[bytes, StreamRecord] = {}
         """Some committed streams by key; they never change."""
+        self._whole: set[str] = set()
+        """The indexes that were found to have an entry for every row."""
         try:
             self.salt: bytes = self._read_salt()
             self._rows = Rows(self._file.path, crc32(self.salt))
@@ -135,7 +145,14 @@ class SqliteLog:
         return found
 
     def transaction_by_id(self, tx_id: str) -> Transaction | None:
-        return self._find_transaction(f"{_TX} WHERE tx_id = ?", blob(tx_id))
+        return self._transaction_by_id(tx_id)
+
+    def _transaction_by_id(self, tx_id: str, *, looks_beside: bool = False) -> Transaction | None:
+        row = self._looked_up(TX_BY_ID, TX, blob(tx_id), looks_beside=looks_beside)
+        found = None if row is None else transaction(self._rows.tx(row))
+        if found is not None and found.tx_id != tx_id:
+            self._wrong(TX_BY_ID)
+        return found
 
     def position_at(self, instant: int) -> int:
         with self._file.reading() as connection:
@@ -148,7 +165,7 @@ class SqliteLog:
 
     def stream_by_key(self, key: bytes) -> StreamRecord | None:
         self._file.lifetime.check()
-        record = self._streams.get(key) or self._find_stream(f"{_STREAM} WHERE key = ?", key)
+        record = self._streams.get(key) or self._stream_by(STREAM_BY_KEY, key)
         if record is not None and not self._file.sees_more:
             if len(self._streams) >= _MOST_REMEMBERED:
                 self._streams.clear()
@@ -156,10 +173,10 @@ class SqliteLog:
         return record
 
     def stream_by_prefix(self, prefix: int) -> StreamRecord | None:
-        return self._find_stream(f"{_STREAM} WHERE prefix = ?", _bounded(prefix))
+        return self._stream_by(STREAM_BY_PREFIX, _bounded(prefix))
 
     def stream_by_name(self, name: str) -> StreamRecord | None:
-        return self._find_stream(f"{_STREAM} WHERE name = ?", blob(name))
+        return self._stream_by(STREAM_BY_NAME, blob(name))
 
     def stream_by_id(self, stream: int) -> StreamRecord | None:
         sql, bounded = f"{_STREAM} WHERE id = ?", _bounded(stream)
@@ -243,6 +260,10 @@ class SqliteLog:
             self._file.lifetime.check()
             return {}
         with self._file.reading() as connection:
+            if "entity_in_stream" not in self._whole:
+                if _rows(connection, AMENDED_IS_WHOLE, ()) != [(1,)]:
+                    self._missing("an index entity_in_stream of all changed documents")
+                self._whole.add("entity_in_stream")
             bindings = (_bounded(stream), _bounded(start), _bounded(stop), _bounded(t))
             return {row[4]: self._rows.entity(row) for row in _rows(connection, _AMENDED, bindings)}
 
@@ -267,7 +288,7 @@ class SqliteLog:
     def _continued(self, end: End, commit: Commit, statements: dict[str, list[Row]]) -> End:
         """Where the log ends after another commit, whose rows go to the statements that insert them."""
         tx_id = commit.transaction.tx_id
-        if tx_id is not None and self.transaction_by_id(tx_id) is not None:
+        if tx_id is not None and self._transaction_by_id(tx_id, looks_beside=True) is not None:
             refuse_known_id(self.path, tx_id)
         check_commit(
             commit, self.path, head=end.head, next_stream=end.next_stream, next_offset=partial(self._end_of, end)
@@ -316,6 +337,33 @@ class SqliteLog:
         with self._file.reading() as connection:
             rows = _rows(connection, sql, (key,))
             return self._rows.stream(rows[0]) if rows else None
+
+    def _looked_up(self, lookup: Lookup, columns: str, value: int | bytes, *, looks_beside: bool = False) -> Row | None:
+        """The row with a value, or none that is there; `StorageError` when the index has lost rows or, with
+        `looks_beside`, may have lost this one."""
+        with self._file.reading() as connection:
+            rows = _rows(connection, lookup.row(columns), (value,))
+            if rows:
+                return rows[0]  # type: ignore[no-any-return]  # as the driver gives it
+            if lookup.index not in self._whole:
+                if not lookup.is_whole(connection):
+                    self._wrong(lookup)
+                self._whole.add(lookup.index)
+            if looks_beside and not lookup.is_gap(connection, value):
+                self._wrong(lookup)
+        return None
+
+    def _stream_by(self, lookup: Lookup, value: int | bytes) -> StreamRecord | None:
+        row = self._looked_up(lookup, STREAM, value, looks_beside=lookup is STREAM_BY_KEY)
+        if row is None:
+            return None
+        if row[STREAM.split(", ").index(lookup.column)] != value:
+            self._wrong(lookup)
+        return self._rows.stream(row)
+
+    def _wrong(self, lookup: Lookup) -> NoReturn:
+        message = f"expected an index {lookup.index} with every {lookup.column} of {lookup.table}, got a damaged one"
+        raise StorageError(f"{message}, in {self.path}", path=self.path)
 
     def _has_reached(self, stream: int) -> bool:
         """Whether there are streams, or documents of streams, with this id or a later one."""

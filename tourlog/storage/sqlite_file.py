@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from zlib import crc32
 
 from tourlog.errors import ArgumentError, StorageError, shown
+from tourlog.storage.checkpoints import Checkpoints
 from tourlog.storage.common import Lifetime
 from tourlog.storage.writer import Writer
 
@@ -129,9 +130,11 @@ class StoreFile:
             self._check_header()
             self._made_side_files = read_only and not _side_file(self._path).exists()
             if not read_only:
+                connection = self._open_writer()
                 self._writer = Writer(
-                    self._open_writer(),
+                    connection,
                     self.lifetime,
+                    checkpoints=Checkpoints(connection, self.path, patience=patience, wait=_Patience),
                     driver_error=self._driver.Error,
                     failure=self._failure,
                     shares=durability == "full",

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tourlog.errors import StorageError, UnknownOutcomeError
+from tourlog.storage.checkpoints import Checkpoints
 from tourlog.storage.common import Lifetime, WriterPlace
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Writer:
         connection: Connection,
         lifetime: Lifetime,
         *,
+        checkpoints: Checkpoints,
         driver_error: type[Exception],
         failure: Callable[[Exception], StorageError],
         shares: bool,
@@ -63,7 +65,7 @@ class Writer:
         self.learnt: Any = None
         self.place = WriterPlace()
         self._lifetime, self._driver_error, self._failure, self._shares = lifetime, driver_error, failure, shares
-        self._patience = patience
+        self._patience, self._checkpoints = patience, checkpoints
         self._group: Group | None = None
         self._version = -1
         self._wrote = self._failed = False
@@ -135,6 +137,7 @@ class Writer:
         if self._group is None:
             try:
                 self._end_abandoned()
+                self._keep_log_short()
                 self._execute("BEGIN IMMEDIATE")
                 version = self.connection.data_version()
                 if version != self._version:  # somebody else has written, or we did in vain
@@ -243,6 +246,12 @@ class Writer:
                         self._commit(group)
         if group.error is not None:
             raise group.error()
+
+    def _keep_log_short(self) -> None:
+        try:
+            self._checkpoints.look()
+        except self._driver_error as error:
+            raise self._failure(error) from error
 
     def _execute(self, sql: str) -> None:
         try:
