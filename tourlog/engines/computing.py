@@ -46,10 +46,15 @@ def solving(execution: Execution, literal: Filter | Compute) -> Solve:
             if not number % _ROWS_A_CHECK:
                 execution.budget.check()
             row = dict(known)
-            if all(identity(row.setdefault(variable, value)) == identity(value) for variable, value in found):
+            if all(_agrees(row.setdefault(variable, value), value) for variable, value in found):
                 yield {variable: row[variable] for variable, _ in found}
 
     return solve
+
+
+def _agrees(held: Any, value: Any) -> bool:
+    """Whether two values are one; a new variable holds the value itself, however large it is."""
+    return held is value or identity(held) == identity(value)
 
 
 def _computing(execution: Execution, literal: Filter | Compute) -> Callable[[Values], Any]:
@@ -75,6 +80,7 @@ def _computing(execution: Execution, literal: Filter | Compute) -> Callable[[Val
         try:
             result = function(*values)
             execution.budget.keep(result)
+            execution.budget.check()
             return plain(result) if checked else result
         except (QueryError, DocumentError) as problem:
             raise _in_clause(problem, literal) from problem.__cause__
