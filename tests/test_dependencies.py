@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ import pytest
 import tourlog
 
 ROOT = Path(__file__).parent.parent
+AUDIT = ROOT / ".ci" / "audit"
 PACKAGE = Path(tourlog.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 GROUPS = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
@@ -99,3 +101,24 @@ def test_every_dependency_has_bounds_and_the_installed_one_lies_within(requireme
         return  # an extra that this environment does without
     for operator, bound in bounds:
         assert (installed >= numbers(bound)) if operator == ">=" else (installed < numbers(bound)), (name, installed)
+
+
+ANSWERS = {
+    "none": ('{"dependencies": [{"name": "a", "version": "1", "vulns": []}]}', 0, "audited 1 packages, 0 with"),
+    "one": ('{"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "PYSEC-1"}]}]}', 1, "a 1: PYSEC-1"),
+    "no service": ('{"dependencies": [{"name": "a", "skip_reason": "not found"}]}', 0, "NOT AUDITED: no package"),
+    "no answer": ("", 0, "NOT AUDITED: no package could be looked up among known vulnerabilities (no answer)"),
+}
+"""What pip-audit prints, and what the audit makes of it."""
+
+
+@pytest.mark.skipif(not AUDIT.exists(), reason="the source distribution has no .ci")
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_the_audit_fails_for_a_vulnerability_and_says_when_it_could_not_look(answer: str, tmp_path: Path) -> None:
+    printed, code, line = ANSWERS[answer]
+    program, requirements = tmp_path / "pip-audit", tmp_path / "requirements"
+    program.write_text(f"#!/bin/sh\nprintf '%s' '{printed}'\n")
+    program.chmod(0o755)
+    requirements.write_text("a==1\n")
+    done = subprocess.run([sys.executable, AUDIT, program, requirements], capture_output=True, text=True, check=False)
+    assert (done.returncode, line in done.stdout) == (code, True), done.stdout + done.stderr
