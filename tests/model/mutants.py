@@ -12,6 +12,7 @@ import tourlog.connection
 import tourlog.consumers
 import tourlog.database
 import tourlog.invariants
+import tourlog.plain_appends
 import tourlog.presence
 import tourlog.storage.compaction
 import tourlog.subscription
@@ -42,8 +43,8 @@ def stale_condition(patch: pytest.MonkeyPatch) -> None:
 
 
 def stale_simple_condition(patch: pytest.MonkeyPatch) -> None:
-    hold = tourlog.connection.hold
-    patch.setattr(tourlog.connection, "hold", lambda given, presence, at: hold(given, presence, stale(at)))
+    hold = tourlog.plain_appends.hold
+    patch.setattr(tourlog.plain_appends, "hold", lambda given, presence, at: hold(given, presence, stale(at)))
 
 
 def condition_blind_to_other_writers(patch: pytest.MonkeyPatch) -> None:
@@ -63,7 +64,7 @@ def expectation_not_looked_at(patch: pytest.MonkeyPatch) -> None:
 
 
 def invariant_not_enforced_on_plain_appends(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tourlog.connection.Connection, "_is_plain", lambda *_: True)
+    patch.setattr(tourlog.plain_appends.PlainAppends, "_is_plain", lambda *_: True)
     patch.setattr(tourlog.invariants.Standing, "are_any", False)
 
 
@@ -123,8 +124,8 @@ def document_lost_by_compaction(patch: pytest.MonkeyPatch) -> None:
 
 
 def streams_of_an_append_in_another_order(patch: pytest.MonkeyPatch) -> None:
-    tails_of = tourlog.connection.tails_of
-    patch.setattr(tourlog.connection, "tails_of", lambda *given: (tails_of(*given) or [])[::-1] or None)
+    tails_of = tourlog.plain_appends.tails_of
+    patch.setattr(tourlog.plain_appends, "tails_of", lambda *given: (tails_of(*given) or [])[::-1] or None)
 
 
 MUTANTS: tuple[Mutant, ...] = (
