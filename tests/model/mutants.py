@@ -19,6 +19,13 @@ import tourlog.subscription
 from model.machine import Stores
 from tourlog.snapshot import Snapshot
 
+
+class Quick(Stores):
+    """The machine, but for the slower engine at every fourth step: none of these faults is in an engine."""
+
+    engines = ("pydatalog", "pydatalog")
+
+
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -42,9 +49,8 @@ def stale_condition(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tourlog.conditions, "_rows", lambda snapshot, condition: rows(stale(snapshot), condition))
 
 
-def stale_simple_condition(patch: pytest.MonkeyPatch) -> None:
-    hold = tourlog.plain_appends.hold
-    patch.setattr(tourlog.plain_appends, "hold", lambda given, presence, at: hold(given, presence, stale(at)))
+def simple_condition_taken_for_granted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tourlog.plain_appends, "hold", lambda *_: True)
 
 
 def condition_blind_to_other_writers(patch: pytest.MonkeyPatch) -> None:
@@ -131,7 +137,7 @@ def streams_of_an_append_in_another_order(patch: pytest.MonkeyPatch) -> None:
 MUTANTS: tuple[Mutant, ...] = (
     dropped_transactions_at_a_crash,
     stale_condition,
-    stale_simple_condition,
+    simple_condition_taken_for_granted,
     condition_blind_to_other_writers,
     expectation_not_looked_at,
     invariant_not_enforced_on_plain_appends,
