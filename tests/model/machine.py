@@ -334,7 +334,7 @@ class Stores(RuleBasedStateMachine):
         writer=WRITERS,
     )
     def consume(self, data: st.DataObject, name: str, members: int, most: int, writer: str) -> None:
-        """Read on, and commit what was made of it with how far that got; a second time that is refused."""
+        """Read on, commit what was made of it with how far that got (a second time that is refused), and read on."""
         reading = self.readings(data, (name, data.draw(st.integers(0, members - 1)), members))
         self.taken(reading, most)
         items = read(self.model, self.log, reading)[:most]
@@ -343,6 +343,7 @@ class Stores(RuleBasedStateMachine):
         self.do(("transact", [made, ("done", name, places)], data.draw(TX_IDS)), writer)
         if places and data.draw(st.booleans()):
             self.do(("transact", [("done", name, places)], None), "first")
+        self.taken(reading, most)
 
     @rule(data=st.data(), name=st.sampled_from(CONSUMERS), offset=st.integers(0, 3), writer=WRITERS)
     def replay(self, data: st.DataObject, name: str, offset: int, writer: str) -> None:
@@ -454,7 +455,8 @@ class Stores(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        """All connections to the file are closed; the databases taken from them are of no use any more."""
+        """All connections to the file are closed; the databases taken from them are of no use any more. What was stored
+        under an id is not stored again."""
         self.close_files()
         self.begin_anew()
 
@@ -462,6 +464,8 @@ class Stores(RuleBasedStateMachine):
         self.open_files()
         self.snapshots = [([dbs[0]], model) for dbs, model in self.snapshots]
         self.follow_from(self.subscriptions[0].position)
+        for tx_id in list(self.model.ids)[-1:]:
+            self.do(("transact", [("append", ("k",), [{"k": "foo"}])], tx_id), "second")
 
     @rule(data=st.data(), moment=st.sampled_from(["at rest", "in a block", "after a block that failed"]))
     def crash(self, data: st.DataObject, moment: str) -> None:
