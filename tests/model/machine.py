@@ -104,6 +104,9 @@ class Stores(RuleBasedStateMachine):
     steps: ClassVar[int] = 0
     """So many were run, of all machines of this process."""
 
+    engines: ClassVar[tuple[str, str]] = ENGINES
+    """What is asked most of the time, and what at every fourth step."""
+
     @initialize()
     def open(self) -> None:
         self.stack = ExitStack()
@@ -205,7 +208,7 @@ class Stores(RuleBasedStateMachine):
         self.do((*operation, options if tx_id is None else {**options, "tx_id": tx_id}), writer)
 
     @rule(
-        operation=appends(),
+        operation=st.just(("append", ("k",), [{"k": "foo", "n": 0}])) | appends(),
         kind=st.sampled_from(["unless", "only_if"]),
         name=st.sampled_from(["n", "n without tags"]),
         writer=WRITERS,
@@ -331,7 +334,7 @@ class Stores(RuleBasedStateMachine):
         writer=WRITERS,
     )
     def consume(self, data: st.DataObject, name: str, members: int, most: int, writer: str) -> None:
-        """Read on, and commit what was made of it with how far that got; a second time that is refused."""
+        """Read on, commit what was made of it with how far that got (a second time that is refused), and read on."""
         reading = self.readings(data, (name, data.draw(st.integers(0, members - 1)), members))
         self.taken(reading, most)
         items = read(self.model, self.log, reading)[:most]
@@ -340,6 +343,7 @@ class Stores(RuleBasedStateMachine):
         self.do(("transact", [made, ("done", name, places)], data.draw(TX_IDS)), writer)
         if places and data.draw(st.booleans()):
             self.do(("transact", [("done", name, places)], None), "first")
+        self.taken(reading, most)
 
     @rule(data=st.data(), name=st.sampled_from(CONSUMERS), offset=st.integers(0, 3), writer=WRITERS)
     def replay(self, data: st.DataObject, name: str, offset: int, writer: str) -> None:
@@ -451,7 +455,8 @@ class Stores(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        """All connections to the file are closed; the databases taken from them are of no use any more."""
+        """All connections to the file are closed; the databases taken from them are of no use any more. What was stored
+        under an id is not stored again."""
         self.close_files()
         self.begin_anew()
 
@@ -459,6 +464,8 @@ class Stores(RuleBasedStateMachine):
         self.open_files()
         self.snapshots = [([dbs[0]], model) for dbs, model in self.snapshots]
         self.follow_from(self.subscriptions[0].position)
+        for tx_id in list(self.model.ids)[-1:]:
+            self.do(("transact", [("append", ("k",), [{"k": "foo"}])], tx_id), "second")
 
     @rule(data=st.data(), moment=st.sampled_from(["at rest", "in a block", "after a block that failed"]))
     def crash(self, data: st.DataObject, moment: str) -> None:
@@ -509,7 +516,7 @@ class Stores(RuleBasedStateMachine):
             assert conn.db().t == self.model.t
             assert {each.name for each in conn.invariants()} == self.model.required
         for number, db in enumerate(self.databases()):
-            check(db, self.model, ENGINES[Stores.steps % 4 == number])
+            check(db, self.model, self.engines[Stores.steps % 4 == number])
 
 
 def subscribed(conn: Connection, reading: Reading, start: Any = None) -> tourlog.Subscription:

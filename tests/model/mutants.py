@@ -12,11 +12,19 @@ import tourlog.connection
 import tourlog.consumers
 import tourlog.database
 import tourlog.invariants
+import tourlog.plain_appends
 import tourlog.presence
 import tourlog.storage.compaction
 import tourlog.subscription
 from model.machine import Stores
 from tourlog.snapshot import Snapshot
+
+
+class Quick(Stores):
+    """The machine, but for the slower engine at every fourth step: none of these faults is in an engine."""
+
+    engines = ("pydatalog", "pydatalog")
+
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 
@@ -41,9 +49,8 @@ def stale_condition(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tourlog.conditions, "_rows", lambda snapshot, condition: rows(stale(snapshot), condition))
 
 
-def stale_simple_condition(patch: pytest.MonkeyPatch) -> None:
-    hold = tourlog.connection.hold
-    patch.setattr(tourlog.connection, "hold", lambda given, presence, at: hold(given, presence, stale(at)))
+def simple_condition_taken_for_granted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tourlog.plain_appends, "hold", lambda *_: True)
 
 
 def condition_blind_to_other_writers(patch: pytest.MonkeyPatch) -> None:
@@ -63,7 +70,7 @@ def expectation_not_looked_at(patch: pytest.MonkeyPatch) -> None:
 
 
 def invariant_not_enforced_on_plain_appends(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tourlog.connection.Connection, "_is_plain", lambda *_: True)
+    patch.setattr(tourlog.plain_appends.PlainAppends, "_is_plain", lambda *_: True)
     patch.setattr(tourlog.invariants.Standing, "are_any", False)
 
 
@@ -122,24 +129,19 @@ def document_lost_by_compaction(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tourlog.storage.compaction, "joined", lambda batches: joined(batches[:-1]))
 
 
-def streams_of_an_append_in_another_order(patch: pytest.MonkeyPatch) -> None:
-    tails_of = tourlog.connection.tails_of
-    patch.setattr(tourlog.connection, "tails_of", lambda *given: (tails_of(*given) or [])[::-1] or None)
-
-
-MUTANTS: tuple[Mutant, ...] = (
-    dropped_transactions_at_a_crash,
-    stale_condition,
-    stale_simple_condition,
-    condition_blind_to_other_writers,
-    expectation_not_looked_at,
-    invariant_not_enforced_on_plain_appends,
-    transaction_id_forgotten_when_reopened,
-    document_delivered_twice_to_a_consumer,
-    document_skipped_by_a_consumer,
-    consumer_done_twice,
-    subscription_that_repeats,
-    past_one_transaction_off,
-    document_lost_by_compaction,
-    streams_of_an_append_in_another_order,
-)
+MUTANTS: dict[Mutant, int] = {
+    dropped_transactions_at_a_crash: 1,
+    stale_condition: 0,
+    simple_condition_taken_for_granted: 0,
+    condition_blind_to_other_writers: 0,
+    expectation_not_looked_at: 1,
+    invariant_not_enforced_on_plain_appends: 5,
+    transaction_id_forgotten_when_reopened: 1,
+    document_delivered_twice_to_a_consumer: 1,
+    document_skipped_by_a_consumer: 1,
+    consumer_done_twice: 2,
+    subscription_that_repeats: 3,
+    past_one_transaction_off: 0,
+    document_lost_by_compaction: 0,
+}
+"""Each with the seed to begin at, for it was found there."""

@@ -24,6 +24,7 @@ TOPICS = (
     "faults",
     "isolation",
     "model",
+    "mutants",
     "clock",
     "reader",
     "damage",

@@ -15,8 +15,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from model.machine import Stores
 from torture.findings import Findings, Time
 
-EXAMPLES, STEPS = 3, 40
-"""Lives of stores in one round, and steps of a life at most."""
+EXAMPLES, STEPS = 6, 40
+"""Lives of stores in one round, the first the simplest there is, and steps of a life at most."""
 
 
 def run(seed: int, seconds: float) -> Findings:
