@@ -41,10 +41,14 @@ def simple_conditions(unless: Any, only_if: Any) -> Conditions | None:
     """Conditions that ask no more than whether an entity states certain values; None if one asks more."""
     if unless is None and only_if is None:
         return ()
-    given = [(condition, is_met) for condition, is_met in ((unless, False), (only_if, True)) if condition is not None]
-    simple = [(wanted_by(condition), is_met) for condition, is_met in given]
-    found = tuple([(wanted, is_met) for wanted, is_met in simple if wanted is not None])
-    return found if len(found) == len(given) else None
+    found = []
+    for condition, is_met in ((unless, False), (only_if, True)):
+        if condition is not None:
+            wanted = wanted_by(condition)
+            if wanted is None:
+                return None
+            found.append((wanted, is_met))
+    return tuple(found)
 
 
 def hold(conditions: Conditions, presence: Presence, snapshot: Snapshot) -> bool:

@@ -33,6 +33,8 @@ class _Long(NamedTuple):
 
 def _key(value: Any) -> Any:
     """What is the same for equal values, and for no others unless it is a `_Long`."""
+    if type(value) is int or (type(value) is str and len(value) <= _LONGEST):
+        return value  # most are
     key: Any = identity(value)
     if type(key) in _SCALARS or (type(key) in _TEXTS and len(key) <= _LONGEST):
         return key
@@ -75,7 +77,10 @@ class Presence:
         the writer's place, about the head: it may follow transactions whose commit is still to come."""
         settled = self._log.settled()
         with self._lock:
-            self._load([name for name, _ in wanted], settled)
+            for name, _ in wanted:
+                if name not in self._attributes or self._attributes[name].t < settled:
+                    self._load([name for name, _ in wanted], settled)
+                    break
             known = _rarest(self._attributes, wanted)
         if settled < snapshot.t:
             newer = {name: _Attribute() for name, _ in wanted}
@@ -88,10 +93,11 @@ class Presence:
 
     def committed(self, commit: Commit) -> None:
         """Take up what was just committed, if all before it is there: else it will be read off the log."""
+        t = commit.transaction.t
         with self._lock:
-            t = commit.transaction.t
             attributes = {name: each for name, each in self._attributes.items() if each.t == t - 1}
-            self._extend(attributes, commit.batches, t)
+            if attributes:
+                self._extend(attributes, commit.batches, t)
 
     def _load(self, names: Sequence[str], t: int) -> None:
         """Have these attributes complete up to a committed position."""
@@ -141,8 +147,15 @@ class Presence:
 def _rarest(attributes: dict[str, _Attribute], wanted: Wanted) -> list[int | tuple[Any]]:
     """Who ever stated the one of the values that was stated the fewest times, oldest first: whoever states them all
     now is among them, as every state is there as a whole."""
-    found = [attributes[name].places.get(_key(value), []) for name, value in wanted]
-    return min((places if type(places) is list else [places] for places in found), key=len)
+    rarest: list[int | tuple[Any]] | None = None
+    for name, value in wanted:
+        places = attributes[name].places.get(_key(value))
+        if places is None:
+            return []
+        found = places if type(places) is list else [places]
+        if rarest is None or len(found) < len(rarest):
+            rarest = found
+    return rarest or []
 
 
 def _grow(attributes: dict[str, _Attribute], batches: Iterable[Batch]) -> None:

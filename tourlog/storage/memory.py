@@ -119,7 +119,9 @@ class MemoryLog:
 
     def amended(self, stream: int, start: int, stop: int, t: int) -> dict[int, EntityRecord]:
         t = self._bound(t)
-        amended = self._amended.get(stream, {})
+        amended = self._amended.get(stream)
+        if not amended:
+            return {}
         few = stop - start < len(amended)
         offsets = range(start, stop) if few else sorted(filter(range(start, stop).__contains__, list(amended)))
         found = ((offset, _newest(amended.get(offset, []), t)) for offset in offsets)
