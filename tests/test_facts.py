@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import oracle_values as oracle
@@ -10,7 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tourlog import connect
+from tourlog.errors import BudgetError
+from tourlog.fact_index import FactIndex
 from tourlog.facts import Fact, document_facts, elements, path_under, roots, select, spread
+from tourlog.query.deadline import watched
 
 LEAVES = st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["x", 1.0, float("nan")])
 KEYS = st.sampled_from(["a", "b", "a.b", "b.a", ".", "", "..", "a.", ".b", "db/x"])
@@ -107,3 +112,25 @@ def test_only_collections_have_elements() -> None:
 
 def test_a_fact_is_an_assertion_unless_it_says_otherwise() -> None:
     assert Fact(1, "a", 2, 3) == (1, "a", 2, 3, True)
+
+
+def test_loading_that_is_stopped_goes_on_where_it_was() -> None:
+    conn = connect()
+    for number in range(10):
+        conn.append([{"k": 1, "n": number * 300 + each} for each in range(300)], "k")
+        conn.transact([{"db/id": "e", "n": number}])
+    t, pulses, attempts = conn.db().t, count(1), 0
+
+    def check() -> None:
+        if next(pulses) % 7 == 0:
+            raise BudgetError("no time", budget="timeout")
+
+    index, whole = FactIndex(conn._log), FactIndex(conn._log)
+    while not index.is_loaded("n", t):
+        attempts += 1
+        assert attempts < 20
+        with suppress(BudgetError), watched(check):
+            index.load(("n",), t)
+    assert attempts > 2
+    found, expected = (list(one.attribute("n", t).find(None, None, (False, False))) for one in (index, whole))
+    assert found == expected

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
+from tourlog.errors import TourlogError
 from tourlog.facts import document_facts, path_under, roots, select
+from tourlog.query.deadline import pulse
 from tourlog.storage.log import Batch, Log, StreamRecord
 from tourlog.stream import INSTANT_KEY, OFFSET_KEY, ORDER_KEY, document_id
 from tourlog.values import MISSING, columns_decoder, decode, decode_documents, identity
@@ -88,6 +90,24 @@ class LoadedAttribute:
 
 _UNLOADED = (0, LoadedAttribute())
 
+_PATIENCE = 50
+"""Batches of one transaction, some 0.05 s of loading, between two looks at the time: to stop there is to begin anew."""
+
+
+class _Stopped(Exception):
+    """What stopped the loading of indexes that are complete up to `t`. Never leaves this module."""
+
+    def __init__(self, t: int, reason: Exception) -> None:
+        super().__init__(t)
+        self.t, self.reason = t, reason
+
+
+def _pulse_at(t: int) -> None:
+    try:
+        pulse()
+    except TourlogError as reason:
+        raise _Stopped(t, reason) from reason
+
 
 class _Shared:
     """Access paths of an engine's own, kept with the facts they are of."""
@@ -157,11 +177,15 @@ class FactIndex(_Shared):
             return dict(indexes)
 
     def _extend(self, names: list[str], after: int, upto: int) -> None:
-        """Grow these indexes; one that is left half grown is forgotten, and loaded anew when asked for. Whoever
-        reads it already looks no further than the position it was good for."""
+        """Grow these indexes. Where time runs out between two transactions they are kept as far as they are, for the
+        next query to go on; one that is left half grown is forgotten. Whoever reads it already looks no further than
+        the position it was good for."""
         indexes = {name: self._loaded[name][1] if name in self._loaded else LoadedAttribute() for name in names}
         try:
             self._grow(indexes, after, upto)
+        except _Stopped as stopped:
+            self._loaded.update((name, (stopped.t, index)) for name, index in indexes.items())
+            raise stopped.reason from None
         except BaseException:
             for name in names:
                 self._loaded.pop(name, None)
@@ -174,7 +198,14 @@ class FactIndex(_Shared):
         readers = [(indexes[name], _reader(name, columns)) for name in names]
         state_readers = [(indexes[name], _state_reader(name)) for name in names]
         decoder = columns_decoder(columns)
+        done, within = after, 0
         for batch in self._log.tail(after, upto) if readers else ():
+            within += 1
+            if batch.t - 1 > done and INSTANT_KEY not in indexes:
+                done, within = batch.t - 1, 0
+                _pulse_at(done)
+            elif within % _PATIENCE == 0:
+                pulse()
             if batch.stream:
                 self._add_documents(batch, decoder(batch.body), readers)
             else:
@@ -204,6 +235,7 @@ class FactIndex(_Shared):
 
     def _extend_all(self, indexes: dict[str, LoadedAttribute], after: int, upto: int) -> None:
         for batch in self._log.tail(after, upto):
+            pulse()
             if batch.stream:
                 prefix = self._stream(batch.stream).prefix
                 for offset, document in enumerate(decode_documents(batch.body), batch.first):
