@@ -192,7 +192,7 @@ def _time_out(document: Mapping[str, Any]) -> Any:
 
 
 def read_event(text: str) -> Any:
-    """The value of a JSON `text`, all digits of its numbers kept; ValueError for what is no JSON."""
+    """The value of a JSON `text`, its numbers exact whatever their digits; ValueError for what is no JSON."""
     return json.loads(text, object_pairs_hook=unique_names, parse_float=_number, parse_constant=_no_constant)
 
 
