@@ -19,7 +19,6 @@ PACKAGE = Path(tourlog.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "engines.interrupts",
-        "engines.worker",
         "entry.pytest_tourlog",
         "errors",
         "query.place",
@@ -32,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "encoding",
+        "engines.worker",
         "query.guard",
         "query.moments",
         "query.writer",
@@ -227,7 +227,7 @@ HEAVY = {
     "duckdb": {"engines.columns", "engines.compiled"},
     "nanoarrow": {"engines.arrow"},
     "re2": {"query.text"},
-    "concurrent": {"aio", "engines.worker"},
+    "concurrent": {"aio"},
     "difflib": {"pytest_plugin", "query.functions"},
     "logging": {"listeners"},
     "fractions": {"engines.sqlaggregates", "query.aggregates"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -306,21 +307,29 @@ def _kept(given: tuple[int | None, ...], row: Row, tokens: Tokens) -> Row:
 @contextmanager
 def _remembered_interrupts(engine: _Engine) -> Iterator[None]:
     """Ctrl-C is raised wherever Python code runs, and some of that is where exceptions get lost (a callback of a weak
-    reference, say): it is remembered until the engine comes by again."""
+    reference, say) or make others of what they leave half done: it is remembered until the engine comes by again, or
+    ends."""
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
 
-    def remember(_number: int, _frame: Any) -> None:
+    def remember(_number: int, frame: Any) -> None:
         engine.is_interrupted = True
-        raise KeyboardInterrupt
+        if frame is None or frame.f_code.co_filename != weakref.__file__:  # half done, pyDatalog's tables have no end
+            raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, remember)
     try:
         yield
+    except Exception as error:
+        if engine.is_interrupted:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if engine.is_interrupted:
+        raise KeyboardInterrupt
 
 
 @contextmanager

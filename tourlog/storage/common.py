@@ -82,7 +82,15 @@ class WriterPlace:
             self.take(patience)
             yield
         finally:
-            self.leave()
+            interrupt = None
+            while True:
+                try:
+                    self.leave()
+                    break
+                except KeyboardInterrupt as error:  # before it had left
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
 
     def check_free(self) -> None:
         """Raise `StorageError` when this thread holds the place already."""

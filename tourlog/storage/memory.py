@@ -140,7 +140,15 @@ class MemoryLog:
             self._lifetime.check()
             self._publish_pending()
         finally:
-            place.leave()
+            interrupt = None
+            while True:
+                try:
+                    place.leave()
+                    break
+                except KeyboardInterrupt as error:  # before it had left
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
 
     def check_free(self) -> None:
         self._lifetime.check()

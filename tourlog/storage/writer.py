@@ -95,7 +95,15 @@ class Writer:
             finally:
                 self._commit_unless_others_do(group, alone)
         finally:
-            place.leave()
+            interrupt = None
+            while True:
+                try:
+                    place.leave()
+                    break
+                except KeyboardInterrupt as error:  # before it had left
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
         self._wait_for(group)
 
     def write(self, statements: Iterable[Statement]) -> None:
