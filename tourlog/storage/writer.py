@@ -140,8 +140,8 @@ class Writer:
         """The group this transaction belongs to: a new one, or one that others wait for already."""
         self._wrote = self._failed = False
         self.learnt = None
-        if alone and self._group is not None:
-            self._commit(self._group)
+        if self._group is not None and (alone or not self.connection.in_transaction):
+            self._commit(self._group)  # or, where an interrupt came right after its end, settle it
         if self._group is None:
             try:
                 self._end_abandoned()
