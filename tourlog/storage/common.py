@@ -79,13 +79,13 @@ class WriterPlace:
         of a deadlock, when this thread already holds it."""
         self.check_free()
         try:
-            self.take(patience)
+            self._take(patience)
             yield
         finally:
             interrupt = None
             while True:
                 try:
-                    self.leave()
+                    self._leave()
                     break
                 except KeyboardInterrupt as error:  # before it had left
                     interrupt = error
@@ -97,8 +97,7 @@ class WriterPlace:
         if self._thread == get_ident():
             raise StorageError("expected one writing at a time, got another inside it", path=None)
 
-    def take(self, patience: float | None) -> None:
-        """Wait for the place and hold it; to be called, after `check_free`, in a `try` that ends with `leave`."""
+    def _take(self, patience: float | None) -> None:
         if self._lock.acquire(blocking=False):
             self._thread = get_ident()
             return
@@ -112,7 +111,7 @@ class WriterPlace:
         finally:
             self._waiting.discard(waiter)
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """Give the place up, if this thread got it."""
         if self._lock._is_owned():  # type: ignore[attr-defined]  # the method `threading.Condition` asks it by
             self._thread = 0

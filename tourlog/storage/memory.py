@@ -130,25 +130,12 @@ class MemoryLog:
     @contextmanager
     def writing(self, *, alone: bool = False) -> Iterator[None]:  # noqa: ARG002  # no commit takes long enough to share
         self._lifetime.check()
-        place = self._place
-        place.check_free()
-        try:
-            place.take(self._patience)
+        with self._place.taken(self._patience):
             self._lifetime.check()
             self._pending = ()
             yield
             self._lifetime.check()
             self._publish_pending()
-        finally:
-            interrupt = None
-            while True:
-                try:
-                    place.leave()
-                    break
-                except KeyboardInterrupt as error:  # before it had left
-                    interrupt = error
-            if interrupt is not None:
-                raise interrupt
 
     def check_free(self) -> None:
         self._lifetime.check()

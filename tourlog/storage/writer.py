@@ -79,10 +79,7 @@ class Writer:
     @contextmanager
     def writing(self, *, alone: bool) -> Iterator[None]:
         """One transaction: committed at the end, undone by an exception. `alone` shares no commit."""
-        place = self.place
-        place.check_free()
-        try:
-            place.take(self._patience)
+        with self.place.taken(self._patience):
             self._lifetime.check()
             group = self._begun(alone)
             try:
@@ -94,16 +91,6 @@ class Writer:
                 raise
             finally:
                 self._commit_unless_others_do(group, alone)
-        finally:
-            interrupt = None
-            while True:
-                try:
-                    place.leave()
-                    break
-                except KeyboardInterrupt as error:  # before it had left
-                    interrupt = error
-            if interrupt is not None:
-                raise interrupt
         self._wait_for(group)
 
     def write(self, statements: Iterable[Statement]) -> None:
