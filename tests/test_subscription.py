@@ -265,11 +265,11 @@ def test_documents_that_were_taken_before_a_failure_are_taken_again(conn: Connec
             subscription.take(1)
 
 
-@pytest.mark.parametrize("timeout", ["1", float("nan"), True, [1]])
-def test_a_timeout_that_is_no_number_is_refused(timeout: Any) -> None:
+@pytest.mark.parametrize("timeout", ["1", float("nan"), float("inf"), 2**70, True, [1]])
+def test_a_timeout_that_nobody_can_wait_for_is_refused(timeout: Any) -> None:
     with tourlog.connect() as conn, conn.subscribe() as subscription:
         for wait in (subscription.wait, lambda timeout: subscription.take(1, timeout)):
-            with pytest.raises(tourlog.ArgumentError, match="expected a number of seconds or None for timeout, got "):
+            with pytest.raises(tourlog.ArgumentError, match="expected a number of seconds, at most .* or None for timeout, got "):
                 wait(timeout)
 
 
@@ -289,6 +289,8 @@ def test_a_timeout_that_is_no_number_is_refused(timeout: Any) -> None:
         ({"key": {"k": [1]}}, tourlog.DocumentError),
         ({"key": {"k": [1], "j": None}}, tourlog.DocumentError),
         ({"key": "offset"}, tourlog.ArgumentError),
+        ({"key": "\ud800"}, tourlog.DocumentError),
+        ({"key": {"\ud800": 1}}, tourlog.DocumentError),
         ({"start": -1}, tourlog.ArgumentError),
         ({"start": "then"}, tourlog.ArgumentError),
         ({"start": (1, "a")}, tourlog.ArgumentError),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from threading import Event
+from threading import TIMEOUT_MAX, Event
 from time import monotonic
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
@@ -21,7 +21,7 @@ from tourlog.questions import answer, input_kinds, parts
 from tourlog.snapshot import EVERYTHING, Snapshot
 from tourlog.storage.log import Batch, Log, StreamRecord
 from tourlog.stream import ID_KEY, OFFSET_KEY, Stream, document_id
-from tourlog.values import decode_documents, identity
+from tourlog.values import check, decode_documents, identity
 from tourlog.watch import Watch
 
 NOW = "now"
@@ -237,6 +237,7 @@ def selection(key: Any) -> Selection:
     else:
         names, fixed = ((key,) if isinstance(key, str) else _names(key)), {}
     check_names(names)
+    check(dict.fromkeys(names), where="the key")
     values = checked_stream(tuple(fixed), tuple(fixed.values()), "the key").values if fixed else ()
     return Selection(frozenset(names), dict(zip(fixed, map(identity, values), strict=True)))
 
@@ -277,9 +278,12 @@ def _filtered(found: Iterator[Item], snapshot: Snapshot, query: Any, inputs: Seq
 
 def check_timeout(timeout: object) -> None:
     """Raise `ArgumentError` unless this is a number of seconds to wait, or None."""
-    if timeout is not None and (type(timeout) not in (int, float) or timeout != timeout):
+    if timeout is None:
+        return
+    if type(timeout) not in (int, float) or not timeout <= TIMEOUT_MAX:  # type: ignore[operator]  # it is a number
         raise ArgumentError(
-            f"expected a number of seconds or None for timeout, got {shown(timeout)}", argument="timeout"
+            f"expected a number of seconds, at most {TIMEOUT_MAX:.0f}, or None for timeout, got {shown(timeout)}",
+            argument="timeout",
         )
 
 
