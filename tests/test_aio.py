@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -232,7 +233,84 @@ def test_another_process_is_heard(tmp_path: Path) -> None:
     run(tmp_path / "a.tourlog", work)
 
 
+def test_tasks_that_share_a_subscription_get_each_document_once(path: Path | None) -> None:
+    count = 200
+
+    async def work(conn: aio.AsyncConnection) -> None:
+        seen: list[int] = []
+        chance = Random(7)
+
+        def slowly(_: int) -> bool:
+            time.sleep(0.003)
+            return True
+
+        condition = ("[:find ?e :in $ [?e ...] ?slowly :where [?e :n ?n] [(?slowly ?n)]]", slowly)
+        async with conn.subscribe({"k": 1}, where=condition) as subscription:
+
+            async def read() -> None:
+                async for _, document in subscription:
+                    seen.append(document["n"])
+                    if len(seen) == count:
+                        subscription.close()
+                    if chance.random() < 0.5:  # else it asks again before the others are told that a read has ended
+                        await asyncio.sleep(chance.choice((0.001, 0.005)))
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(8):
+                    group.create_task(read())
+                for n in range(count):
+                    await conn.append([{"k": 1, "n": n}], "k")
+                    await asyncio.sleep(chance.random() * 0.01)
+        assert seen == list(range(count))
+
+    run(path, work)
+
+
 # Cancellation.
+
+
+def test_what_came_after_a_read_that_was_cancelled_is_not_waited_for_in_vain(path: Path | None) -> None:
+    async def work(conn: aio.AsyncConnection) -> None:
+        async with conn.subscribe({"k": 1}) as subscription:
+            for n in range(3):
+                asking = asyncio.create_task(anext(subscription))
+                await asyncio.sleep(0)
+                asking.cancel()
+                await asyncio.wait([asking])
+                await asyncio.sleep(0.05)  # the read ends meanwhile, and has found nothing
+                await conn.append([{"k": 1, "n": n}], "k")
+                found = await subscription.take(9) if n == 1 else [await asyncio.wait_for(anext(subscription), 5)]
+                assert [document["n"] for _, document in found] == [n]
+
+    run(path, work)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files by /proc")
+def test_a_store_that_is_being_opened_for_a_task_that_is_cancelled_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "a.tourlog"
+    tourlog.connect(path).close()
+
+    async def use() -> None:
+        async with aio.connect(path):
+            pass
+
+    async def main() -> None:
+        for _ in range(5):
+            using = asyncio.create_task(use())
+            await asyncio.sleep(0)
+            using.cancel()
+            await asyncio.wait([using])
+            assert using.cancelled()
+        conn = aio.connect(path)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await conn
+        async with conn:  # opened all the same
+            await conn.append([{"k": 1}], "k")
+
+    asyncio.run(main())
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [link for link in links if link.readlink().name.startswith(path.name)]
 
 
 def test_a_subscription_that_is_cancelled_again_and_again_loses_nothing(path: Path | None) -> None:

@@ -81,7 +81,14 @@ class AsyncConnection:
             if self._conn is None:
                 self._conn = self._open()
 
-        await _settled(self._writer, open_once)
+        is_new = self._conn is None
+        try:
+            await _settled(self._writer, open_once)
+        except asyncio.CancelledError:
+            if is_new and self._conn is not None:  # who was to get it is gone
+                opened, self._conn = self._conn, None
+                await _settled(self._writer, opened.close)
+            raise
         return self
 
     @property
@@ -94,11 +101,13 @@ class AsyncConnection:
 
     async def close(self) -> None:
         """Close the store, after what is being written; subscriptions end. Closing again does nothing."""
-        if self._conn is not None:
-            with suppress(StorageError):  # closed before
-                await _settled(self._writer, self._conn.close)
-        self._writer.shutdown(wait=False)
-        self._readers.shutdown(wait=False)
+        try:
+            if self._conn is not None:
+                with suppress(StorageError):  # closed before
+                    await _settled(self._writer, self._conn.close)
+        finally:
+            self._writer.shutdown(wait=False)
+            self._readers.shutdown(wait=False)
 
     # Writing.
 
@@ -215,7 +224,6 @@ class AsyncSubscription:
     async def _is_ready(self) -> bool:
         """Wait until there is a document; False when there will be none."""
         while not self._ready:
-            self._grown.clear()
             if self._closed:
                 return False
             await self._read()
@@ -238,26 +246,26 @@ class AsyncSubscription:
             return
         if self._wake is None:
             self._wake = _waker(asyncio.get_running_loop(), self._grown)
-        if self._reading is None:
+        if self._reading is None or self._reading.done():
+            self._grown.clear()  # not later: what has grown since the read began would be waited for in vain
             self._reading = _submit(self._readers, partial(self._take, self._wake))
-        try:
-            await asyncio.shield(asyncio.wrap_future(self._reading))
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
-            self._reading = None
-            raise
-        self._reading = None
+        await asyncio.shield(asyncio.wrap_future(self._reading))
 
     def _take(self, wake: Callable[[], None]) -> None:
-        if self._subscription is None:
-            self._subscription = self._begin()
-            self._position = self._subscription.position
-        items = self._subscription.take(_CHUNK)
-        if not items:
-            self._subscription.call_when_grown(wake)
-            items = self._subscription.take(_CHUNK)  # what came before that
-        self._ready.extend(items)
+        waits = False
+        try:
+            if self._subscription is None:
+                self._subscription = self._begin()
+                self._position = self._subscription.position
+            items = self._subscription.take(_CHUNK)
+            if not items:
+                self._subscription.call_when_grown(wake)
+                items = self._subscription.take(_CHUNK)  # what came before that
+            self._ready.extend(items)
+            waits = not items
+        finally:
+            if not waits:
+                wake()  # other tasks that wait: the one that asked may be cancelled, or take the first only
 
 
 def _waker(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:
