@@ -329,6 +329,38 @@ def test_events_may_name_their_aggregate_also_as_a_member_of_an_enum(conn: tourl
     assert [str(stream) for _, stream, _ in conn.db().streams()] == ["account=ann"]
 
 
+def test_a_member_of_an_enum_counts_as_its_value_from_the_first(conn: tourlog.Connection) -> None:
+    """Else the state after a command, and a snapshot of it, would be another than what is read later."""
+    named = Decider(
+        name="named",
+        initial=0,
+        decide=lambda _, name: [{"name": name}],
+        evolve=lambda count, event: count + (event["name"] == "ann"),
+        snapshot_every=1,
+    )
+    handled = [handle(conn, named, who, Name.ANN, tx_id="once") for who in (Name.ANN, "ann")]
+    assert [(each.state, each.events) for each in handled] == [(1, [{"aggregate-id": "ann", "name": "ann"}])] * 2
+    assert load(conn.db(), named, Name.ANN) == load(conn.db(), named, "ann") == Aggregate(1, 1, 1)
+
+
+def test_an_upcaster_may_change_the_event_it_is_given(conn: tourlog.Connection) -> None:
+    def upcast(event: dict[str, Any]) -> dict[str, Any]:
+        event["n"] = event.pop("number", 0)
+        return event
+
+    last = Decider(
+        name="last",
+        initial=0,
+        decide=lambda _, n: [{"number": n}],
+        evolve=lambda _, event: event["n"],
+        upcasters=(upcast,),
+    )
+    handled = handle(conn, last, "a", 5)
+    assert (handled.state, handled.events) == (5, [{"aggregate-id": "a", "number": 5}])
+    assert tourlog.event_store.get_events_for_aggregate(conn.db(), "a") == handled.events
+    assert load(conn.db(), last, "a").state == 5
+
+
 def test_an_upcaster_gives_an_event(conn: tourlog.Connection) -> None:
     handle(conn, ACCOUNT, "a", ("deposit", 1))
     with pytest.raises(tourlog.ArgumentError, match="expected an upcaster to give an event as a dict, got None"):

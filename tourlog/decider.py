@@ -133,6 +133,7 @@ def load(db: Database, decider: Decider[State, Command], aggregate_id: Any) -> A
     """
     check_database(db)
     _check_decider(decider)
+    aggregate_id = plain(aggregate_id, decider.key)
     kept = db.entity(_snapshot_id(decider, aggregate_id)) if decider.snapshot_every is not None else None
     if kept is None:
         return _forward(db, decider, aggregate_id, Aggregate(decider.initial, 0))
@@ -165,6 +166,7 @@ def handle(
     _check_decider(decider)
     if type(attempts) is not int or attempts < 1:
         raise ArgumentError(f"expected a number of attempts from 1, got {shown(attempts)}", argument="attempts")
+    aggregate_id = plain(aggregate_id, decider.key)
     if tx_id is None:
         return _handle(conn, decider, aggregate_id, command, attempts)
     handled: list[Handled[State]] = []
@@ -205,7 +207,7 @@ def _decided(decider: Decider[Any, Any], aggregate_id: Any, given: Any) -> list[
     where = f"from decide of the decider {decider.name}"
     if isinstance(given, Mapping | str) or not isinstance(given, Iterable):
         raise ArgumentError(f"expected a list of events, got {shown(given)}, {where}", argument="decide")
-    own = Stream((decider.key,), (plain(aggregate_id, decider.key),))
+    own = Stream((decider.key,), (aggregate_id,))
     events = []
     for event in given:
         if not isinstance(event, Mapping):
@@ -213,7 +215,7 @@ def _decided(decider: Decider[Any, Any], aggregate_id: Any, given: Any) -> list[
         if decider.key in event and Stream((decider.key,), (plain(event[decider.key], decider.key),)) != own:
             other = shown(event[decider.key])
             raise ArgumentError(f"expected events of {own}, got one of {other}, {where}", argument="decide")
-        events.append({decider.key: aggregate_id, **event})
+        events.append(plain({decider.key: aggregate_id, **event}))  # as they will be read
     return events
 
 
@@ -235,7 +237,8 @@ def _forward(
 def _commit(
     conn: Connection, decider: Decider[State, Any], aggregate_id: Any, before: Aggregate[State], events: list[Event]
 ) -> Handled[State]:
-    state, offset = decider.fold(before.state, events), before.offset + len(events)
+    own = map(plain, events) if decider.upcasters else events  # these may change them
+    state, offset = decider.fold(before.state, own), before.offset + len(events)
     if not _is_due(decider, before, offset):
         return Handled(state, events, conn.append(events, decider.key, expect=before.offset))
     snapshot = _snapshot(decider, aggregate_id, state, offset)
