@@ -236,6 +236,8 @@ def test_every_event_counts_once_whoever_updates(tmp_path: Path) -> None:
     [
         ({"name": ""}, "expected a name for the projection, got ''"),
         ({"name": "db/x"}, "expected a name for the projection, got 'db/x'"),
+        ({"name": "db"}, "expected a name for the projection, got 'db'"),  # a column `id` was the id of its row
+        ({"name": "projection"}, "expected a name for the projection, got 'projection'"),  # and `of` its table
         ({"query": "[:find ?e :where [?e :a 1]]"}, "expected either apply or query for the projection totals"),
         ({"apply": None}, "expected either apply or query for the projection totals"),
         ({"apply": 1}, "expected apply to be a function, got 1, in the projection totals"),
@@ -261,6 +263,28 @@ def test_columns_have_names(conn: tourlog.Connection) -> None:
     deposit(conn, "a", 1)
     with pytest.raises(tourlog.ArgumentError, match=r"expected the names of columns as strings, got \[3\]"):
         update(conn, Projection(name="p", apply=lambda kept, _: kept.update({"k": {3: 1}}), by=("account",)))
+
+
+@pytest.mark.parametrize("key", [[1], {"a": 1}, (1, [2])])
+def test_a_key_that_no_dict_can_have_is_refused(conn: tourlog.Connection, key: Any) -> None:
+    """It was stored, and nobody could read the table any more."""
+    deposit(conn, "a", 1)
+    with pytest.raises(tourlog.ArgumentError, match="expected a key that a dict can have, got "):
+        update(conn, Projection(name="p", apply=lambda kept, _: kept.__setitem__(key, {"n": 1}), by=("account",)))
+
+
+def test_rows_that_no_dict_can_hold_are_there_as_rows(conn: tourlog.Connection) -> None:
+    nested = Projection(name="nested", query="[:find ?v :keys v :where [_ :value ?v]]")
+    alike = Projection(
+        name="alike", apply=lambda kept, _: kept.update([(1, {"n": 1}), (True, {"n": 2})]), by=("account",)
+    )
+    conn.transact([{"db/id": "x", "value": {"a": 1}}])
+    deposit(conn, "a", 1)
+    for made, kept in ((nested, [{"v": {"a": 1}}]), (alike, [{"n": 2}, {"n": 1}])):
+        update(conn, made)
+        assert rows(conn.db(), made) == kept
+        with pytest.raises(tourlog.ArgumentError, match="expected keys that are apart in a dict"):
+            table(conn.db(), made)
 
 
 def test_what_is_no_projection_is_said(conn: tourlog.Connection) -> None:

@@ -25,7 +25,8 @@ CHUNK = 1_000
 _IDLE = 100
 """So many transactions without an event of the projection are passed before that is worth a commit."""
 
-_OF, _KEY, _NAME, _VERSION, _POSITION = (f"projection/{name}" for name in ("of", "key", "name", "version", "position"))
+_PREFIX = "projection/"
+_OF, _KEY, _NAME, _VERSION, _POSITION = (f"{_PREFIX}{name}" for name in ("of", "key", "name", "version", "position"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Projection:
     version: int = 1
 
     def __post_init__(self) -> None:
-        if type(self.name) is not str or not self.name or self.name.startswith(SYSTEM_PREFIX):
+        if type(self.name) is not str or not self.name or f"{self.name}/".startswith((SYSTEM_PREFIX, _PREFIX)):
             raise ArgumentError(f"expected a name for the projection, got {shown(self.name)}", argument="name")
         if (self.apply is None) == (self.query is None):
             raise ArgumentError(f"expected either apply or query for the projection {self.name}", argument="query")
@@ -80,7 +81,7 @@ class Projection:
 class Table(MutableMapping[Any, Row]):
     """A projection's table while it is being brought up to date: rows as stored, and as changed since. Made by
     `update`. Maps keys to dicts: KeyError for a key without a row, ArgumentError for a row that is no dict, empty,
-    or has columns that are not named by strings."""
+    or has columns that are not named by strings, or for a key that no dict can have."""
 
     def __init__(self, db: Database, projection: Projection, *, empty: bool = False) -> None:
         self._db, self._projection, self._empty = db, projection, empty
@@ -98,6 +99,8 @@ class Table(MutableMapping[Any, Row]):
             raise ArgumentError(f"expected a row as a dict of columns, got {shown(row)}", argument="row")
         if not all(type(name) is str and name for name in row):
             raise ArgumentError(f"expected the names of columns as strings, got {shown(list(row))}", argument="row")
+        if not _is_hashable(key):
+            raise ArgumentError(f"expected a key that a dict can have, got {shown(key)}", argument="key")
         self._changed[self._projection.row_id(key)] = (key, dict(row))
 
     def __delitem__(self, key: Any) -> None:
@@ -166,10 +169,18 @@ def update(conn: Connection, projection: Projection) -> int:
 
 def table(db: Database, projection: Projection) -> dict[Any, Row]:
     """The rows in `db` of a `projection`, as they were last brought up to date, by their keys; those of a query by the
-    tuple of their values. ArgumentError for what is no database or no projection."""
+    tuple of their values. ArgumentError for what is no database or no projection, or for keys that no dict can have
+    beside each other, such as 1 and True, or at all: `rows` gives those."""
     check_database(db)
     _check_projection(projection)
-    return {entity[_KEY]: projection.row(entity) for entity in _entities(db, projection)}
+    found: dict[Any, Row] = {}
+    for entity in _entities(db, projection):
+        key = entity[_KEY]
+        if not _is_hashable(key) or key in found:
+            message = f"expected keys that are apart in a dict, got {shown(key)}, in the projection {projection.name}"
+            raise ArgumentError(f"{message}: take its rows", argument="projection")
+        found[key] = projection.row(entity)
+    return found
 
 
 def rows(db: Database, projection: Projection) -> list[Row]:
@@ -187,6 +198,14 @@ def position(db: Database, projection: Projection) -> int:
     _check_projection(projection)
     kept = db.entity(projection.id)
     return kept[_POSITION] if kept is not None and kept[_VERSION] == projection.version else 0
+
+
+def _is_hashable(key: Any) -> bool:
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
 
 
 def _check_projection(projection: object) -> None:
