@@ -108,8 +108,9 @@ def replaced_file(file: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Raises ArgumentError for what is no path, or that of a store; StorageError when it cannot be written.
     """
-    target = _target(file)
+    name = _name(file)
     try:
+        target = _target(name)
         with _temporary(target) as (made, opened):
             yield opened
             opened.flush()
@@ -118,16 +119,18 @@ def replaced_file(file: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             made.replace(target)
     except OSError as error:
         reason = error.strerror or error
-        raise StorageError(
-            f"expected a file that can be written, got {reason}, in {target}", path=str(target)
-        ) from error
+        raise StorageError(f"expected a file that can be written, got {reason}, in {name}", path=name) from error
 
 
-def _target(file: object) -> Path:
+def _name(file: object) -> str:
     name = os.fspath(file) if isinstance(file, str | os.PathLike) else file
     if type(name) is not str or not name or "\0" in name:
         raise ArgumentError(f"expected the path of a file to write, got {shown(file)}", argument="file")
-    path = Path(name).resolve()
+    return name
+
+
+def _target(name: str) -> Path:
+    path = Path(os.path.realpath(name))  # `Path.resolve` raises RuntimeError for links in a circle
     if path.exists() and not path.is_file():
         raise ArgumentError(f"expected the path of a file to write, got what is no file: {path}", argument="file")
     if path.exists():

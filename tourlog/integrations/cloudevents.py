@@ -49,6 +49,8 @@ _TIME = re.compile(
 )  # RFC 3339
 _INT32 = range(-(2**31), 2**31)
 _CHUNK = 1_000
+_FEW = 10
+"""More events than these of one id are looked up once: ids that count from 1 for each source are those of them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +285,10 @@ class _Seen:
     """Which events are in a store, or came since."""
 
     def __init__(self, db: Database) -> None:
-        self._db = db
+        self._past = db.history()  # as appended, whatever was done to them since
         self._came: dict[tuple[str, str], dict[str, Any]] = {}
+        self._shared: dict[str, dict[str, Any]] = {}
+        """Of ids that many events share: the documents' ids by the events' sources."""
 
     def is_new(self, line: Line, name: str) -> bool:
         """Whether an event is not there yet, from now on it is; `DocumentError` when there is another in its place."""
@@ -299,12 +303,23 @@ class _Seen:
         return known is None
 
     def _stored(self, source: str, event_id: str) -> dict[str, Any] | None:
-        for fact in self._db.facts(a="id", v=event_id):
-            found = self._db.snapshot.appended(fact.e)
-            document = found[1].document if found is not None else {}
-            if document.get("source") == source and document.get("id") == event_id:
-                return document
-        return None
+        found = self._shared.get(event_id) or self._with_id(event_id)
+        return self._appended(found[source]) if source in found else None
+
+    def _with_id(self, event_id: str) -> dict[str, Any]:
+        """The ids of the documents that are events of an id, by their sources."""
+        found: dict[str, Any] = {}
+        for fact in self._past.facts(a="id", v=event_id):
+            document = self._appended(fact.e)
+            if document.get("id") == event_id and type(document.get("source")) is str:
+                found.setdefault(document["source"], fact.e)
+        if len(found) > _FEW:
+            self._shared[event_id] = found
+        return found
+
+    def _appended(self, e: Any) -> dict[str, Any]:
+        found = self._past.snapshot.appended(e)
+        return found[1].document if found is not None else {}
 
 
 def export_events(db: Database, file: str | os.PathLike[str], key: Any = None) -> Exported:
