@@ -168,6 +168,16 @@ def test_a_disk_without_room_leaves_what_was_there(tmp_path: Path) -> None:
     assert [(path.name, path.read_text("utf-8")) for path in tmp_path.iterdir()] == [("out.csv", "before")]
 
 
+def test_a_path_that_leads_nowhere_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("before", encoding="utf-8")
+    with tourlog.connect() as conn:
+        for path in (tmp_path / ("x" * 300), tmp_path / "file" / "x", tmp_path / "none" / "x"):
+            with pytest.raises(StorageError, match="expected a file that can be written, got ") as raised:
+                export_csv(conn.db(), path)
+            assert raised.value.path == str(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_duckdb_reads_a_real_history(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     with tourlog.connect() as conn, open_source(str(DATA / "file-events.jsonl.gz")) as source:

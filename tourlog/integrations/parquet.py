@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -169,10 +169,21 @@ def _kind(value: Any) -> str:
     if kind is _DECIMAL:
         return kind if value.is_finite() else _JSON
     if kind is _LOCAL and value.tzinfo is not None:
-        return _INSTANT
+        return _INSTANT if _has_time_in_utc(value) else _JSON
     if kind is _TIME and value.tzinfo is not None:
         return _JSON
     return kind
+
+
+def _has_time_in_utc(value: datetime) -> bool:
+    """Whether an instant lies in the years 1 to 9999 there, too: what reads the file could not show another."""
+    if 1 < value.year < 9999:
+        return True
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def _field(arrow: ModuleType, name: str, column: _Column) -> pyarrow.Field:
