@@ -211,6 +211,15 @@ def test_function(given):
             ["*AssertionError: expected Refused matching 'no money', got Refused('3 of 0')"],
         ),
         ('given().when(("withdraw", 3)).then()', ["*Refused: 3 of 0"]),
+        ('given().when(("deposit", 1)).then({"type": "deposit", "amount": True})', ["*+ {'type': *'amount': 1}"]),
+        (
+            'given().when(("deposit", 3)).then("[:find ?a :where [_ :amount ?a]]", [(3,)], [(4,)])',
+            ["*ArgumentError: expected one answer after a query, got 2, in then(…)"],
+        ),
+        (
+            'given().when(("deposit", 3)).then("[:find ?a :where [_ :amount ?a]]", 3)',
+            ["*ArgumentError: expected rows, got 3, in then(…)"],
+        ),
     ],
 )
 def test_a_scenario_that_ends_otherwise_fails_and_says_how(
@@ -219,6 +228,24 @@ def test_a_scenario_that_ends_otherwise_fails_and_says_how(
     result = run(project, f"def test_it(given):\n    {scenario}\n")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(shown)
+
+
+def test_expected_values_are_compared_as_the_store_does_or_as_they_do_themselves(project: pytest.Pytester) -> None:
+    source = """
+@pytest.fixture
+def decider():
+    return None
+
+def test_it(given):
+    events = [{"aggregate-id": "a", "x": float("nan"), "y": 0.1 + 0.2}, {"aggregate-id": "a", "find": "x"}]
+    expected = [{"x": float("nan"), "y": pytest.approx(0.3)}, {"find": "x"}]
+    given().when(lambda conn: conn.append(events, "aggregate-id")).then(*expected)
+
+def test_skipped(given):
+    given().when(lambda conn: None)
+    pytest.skip("not today")
+"""
+    run(project, source).assert_outcomes(passed=1, skipped=1)
 
 
 def test_a_scenario_without_an_end_is_an_error(project: pytest.Pytester) -> None:
@@ -313,6 +340,44 @@ def test_it(tour, tour_file, number):
             assert conn.append([], "k", tx_id="one").t == 1
             assert conn.append([{"k": "a"}], "k").offsets == {tourlog.Stream(("k",), ("a",)): range(3, 4)}
     assert sorted(found) == sorted((project.path / "wanted").read_text(encoding="utf-8").splitlines())
+
+
+def test_tests_of_nearly_one_name_are_kept_apart(project: pytest.Pytester) -> None:
+    source = """
+@pytest.mark.parametrize("text", ["a b", "a/b", "a-b", "a+b", "x" * 200 + "1", "x" * 200 + "2"])
+def test_it(tour, text):
+    tour.append([{"text": text}], "text")
+    assert 0
+"""
+    run(project, source, "--tourlog-keep=kept").assert_outcomes(failed=6)
+    found = set()
+    for path in (project.path / "kept").glob("*.tour"):
+        with tourlog.connect(path) as conn:
+            found.update(stream.values[0] for _, stream, _ in conn.db().streams())
+    assert found == {"a b", "a/b", "a-b", "a+b", "x" * 200 + "1", "x" * 200 + "2"}
+
+
+def test_whatever_a_store_holds_the_run_goes_on(project: pytest.Pytester) -> None:
+    """An integer that Python does not write out ended it, and thousands of streams were all shown."""
+    source = """
+def test_numbers(tour):
+    tour.append([{"k": 1, "n": 10**5000}], "k")
+    tour.transact([{"db/id": "e", "n": 10**5000}])
+    assert tour.db().documents({"k": 1}) == [] and tour.db().facts(e="e")
+
+def test_many(tour):
+    tour.append([{"k": n} for n in range(1000)], "k")
+    tour.transact([{"db/id": n, "n": n} for n in range(1000)])
+    assert 0
+"""
+    (project.path / "file").write_text("", encoding="utf-8")
+    result = run(project, source, "--tourlog-keep=file")
+    result.assert_outcomes(failed=2)
+    shown = result.stdout.str()
+    assert shown.count("<int of 16610 bits>") == 3
+    assert shown.count("\nstream k=") == 51
+    assert shown.count("  … 950 before\n") == 2
+    assert shown.count("not kept: [Errno 17] File exists: 'file'") == 2
 
 
 def test_a_store_that_the_test_closed_is_said_to_be(project: pytest.Pytester) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import SequenceMatcher, ndiff
@@ -16,6 +16,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 from uuid import UUID
+from zlib import crc32
 
 import pytest
 
@@ -23,20 +24,23 @@ from tourlog import draft, transaction
 from tourlog.connection import Connection, connect
 from tourlog.database import Database
 from tourlog.decider import Decider, handle
-from tourlog.errors import ArgumentError, StorageError, TourlogError, shown
+from tourlog.errors import ArgumentError, DocumentError, StorageError, TourlogError, shown
 from tourlog.event_store import AGGREGATE_ID
 from tourlog.facts import Fact
 from tourlog.query.rows import Rows
 from tourlog.storage.log import Commit, EntityRecord, Log
 from tourlog.storage.sqlite import SqliteLog
 from tourlog.stream import ID_KEY, OFFSET_KEY, document_place
-from tourlog.values import decode, decode_documents, encode, ordered_bytes, sort_key
+from tourlog.values import decode, decode_documents, encode, equal, ordered_bytes, sort_key
 
 STORES = pytest.StashKey[list[Connection]]()
-FAILED = pytest.StashKey[bool]()
+ENDED = pytest.StashKey[bool]()
+"""Whether the test failed, or was skipped, before its end."""
 
+_SHOWN_STREAMS = 50
 _SHOWN_DOCUMENTS = 20
-"""So many of a stream's documents, the newest, are shown of a failing test; of each, so many characters."""
+"""So many streams, or entities, are shown of a failing test, and so many of a stream's documents, the newest of each;
+of each document, so many characters."""
 _SHOWN_WIDTH = 200
 
 _SHOWN_EQUAL = 4
@@ -44,6 +48,9 @@ _SHOWN_EQUAL = 4
 _LINE_WIDTH = 100
 
 _MOST_MARKED = 20
+
+_PLAIN_TEST = re.compile(r"[\w./-]+(::\w+)*(\[[\w.-]*\])?", re.ASCII)
+_LONGEST_NAME = 150
 
 
 # Stores.
@@ -117,7 +124,7 @@ def scenarios(
         return scenario
 
     yield given
-    if any(scenario.is_pending for scenario in begun) and not request.node.stash.get(FAILED, False):
+    if any(scenario.is_pending for scenario in begun) and not request.node.stash.get(ENDED, False):
         pytest.fail("expected .then(…) after given(…).when(…), got none: the command has not been run", pytrace=False)
 
 
@@ -229,11 +236,15 @@ def _check_outcome(raises: Any, expected: Sequence[Any]) -> None:
 
 
 def _is_query(expected: Any) -> bool:
-    return isinstance(expected, str) or (isinstance(expected, Mapping) and "find" in expected)
+    return isinstance(expected, str) or (
+        isinstance(expected, Mapping) and isinstance(expected.get("find"), list | tuple)
+    )
 
 
 def _check_answer(db: Database, query: Any, inputs: Sequence[Any], expected: Sequence[Any]) -> None:
     __tracebackhide__ = True
+    if len(expected) > 1:
+        raise ArgumentError(f"expected one answer after a query, got {len(expected)}, in then(…)", argument="expected")
     try:
         answer = db.q(query, *inputs)
     except TourlogError as error:
@@ -243,6 +254,8 @@ def _check_answer(db: Database, query: Any, inputs: Sequence[Any], expected: Seq
             raise AssertionError(f"expected an answer to {query}, got none")
         return
     if isinstance(answer, Rows):
+        if not isinstance(expected[0], Iterable):
+            raise ArgumentError(f"expected rows, got {shown(expected[0])}, in then(…)", argument="expected")
         ordered = "order-by" in (query if isinstance(query, str) else map(str, query))
         rows = [list(answer), list(expected[0])]
         answer, wanted = rows if ordered else [sorted(each, key=sort_key) for each in rows]
@@ -260,8 +273,21 @@ def _new(before: Database, after: Database) -> Iterator[dict[str, Any]]:
 
 def _check_equal(what: str, expected: Any, actual: Any) -> None:
     __tracebackhide__ = True
-    if expected != actual:
+    if not _is_same(expected, actual):
         raise AssertionError("\n".join([f"expected other {what} (- expected, + got)", *difference(expected, actual)]))
+
+
+def _is_same(expected: Any, actual: Any) -> bool:
+    """Whether they are equal as values of documents are; what is expected may be, or hold, what compares by itself,
+    such as `pytest.approx(0.1)`."""
+    if type(expected) is dict and type(actual) is dict:
+        return expected.keys() == actual.keys() and all(_is_same(expected[name], actual[name]) for name in expected)
+    if type(expected) in (list, tuple) and type(expected) is type(actual):
+        return len(expected) == len(actual) and all(map(_is_same, expected, actual))
+    try:
+        return equal(expected, actual)
+    except DocumentError:
+        return bool(expected == actual)
 
 
 # What a failing test shows.
@@ -327,30 +353,45 @@ def _lines(value: Any) -> list[str]:
 def _element(value: Any) -> list[str]:
     """One line, where an element fits into it."""
     if isinstance(value, Fact):
-        return [f"{value.e!r} {value.a} {value.v!r} tx={value.tx}{'' if value.added else ' retracted'}"]
-    text = repr(value)
+        return [f"{_text(value.e)} {value.a} {_text(value.v)} tx={value.tx}{'' if value.added else ' retracted'}"]
+    text = _text(value)
     return [text] if len(text) <= _LINE_WIDTH else _spread(value)
 
 
 def _spread(value: Any) -> list[str]:
-    return pformat(value, sort_dicts=False, width=_LINE_WIDTH).split("\n")
+    try:
+        return pformat(value, sort_dicts=False, width=_LINE_WIDTH).split("\n")
+    except ValueError:
+        return [shown(value)]
+
+
+def _text(value: Any) -> str:
+    """A value as Python writes it; shortened where it has an integer that is too long for that."""
+    try:
+        return repr(value)
+    except ValueError:
+        return shown(value)
 
 
 def add_logs(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add the logs of a failing test's stores to its report; keep the stores, if that was asked for. A test that
-    fails as it is taken down has closed them."""
-    if report.when == "teardown":
+    fails as it is taken down has closed them; one that is skipped has nothing to show."""
+    item.stash[ENDED] = True
+    if report.when == "teardown" or not report.failed:
         return
-    item.stash[FAILED] = True
     folder = item.config.getoption("--tourlog-keep")
     stores: list[Connection] = item.stash.get(STORES, [])
     for number, conn in enumerate(stores):
+        text = ""
         try:
-            log = log_text(conn.db())
-            kept = None if folder is None else keep(conn.db(), Path(folder), item.nodeid, number)
+            text = log_text(conn.db())
+            if folder is not None:
+                text += f"kept as {keep(conn.db(), Path(folder), item.nodeid, number)}\n"
         except StorageError as error:  # a test may close its store, or damage it
-            log, kept = f"not to be read: {error}\n", None
-        report.sections.append((f"tourlog: {conn!r}", log + (f"kept as {kept}\n" if kept else "")))
+            text = f"not to be read: {error}\n"
+        except OSError as error:
+            text += f"not kept: {error}\n"
+        report.sections.append((f"tourlog: {conn!r}", text))
 
 
 def log_text(db: Database) -> str:
@@ -368,36 +409,40 @@ def log_text(db: Database) -> str:
       'me' {'n': 5}
     """
     lines = [f"position {db.t}"]
-    for _, stream, end in db.streams():
+    streams, states = db.streams(), dict(_states(db))
+    lines += _before(streams)
+    for _, stream, end in streams[-_SHOWN_STREAMS:]:
         lines.append(f"stream {stream}, next offset {end}")
         start = max(0, end - _SHOWN_DOCUMENTS)
         if start:
             lines.append(f"  … {start} before")
         for each in db.snapshot.ordered(stream, start, end):
             lines.append(f"  {each.offset} {_cut(each.document)}")
-    states = dict(_states(db))
     if states:
-        lines.append("entities")
-        lines += [f"  {e} {_cut(state)}" for e, state in states.items()]
+        lines += ["entities", *_before(states)]
+        lines += [f"  {e} {_cut(state)}" for e, state in list(states.items())[-_SHOWN_STREAMS:]]
     return "\n".join(lines) + "\n"
 
 
+def _before(found: Sized) -> list[str]:
+    return [f"  … {len(found) - _SHOWN_STREAMS} before"] if len(found) > _SHOWN_STREAMS else []
+
+
 def _cut(value: Any) -> str:
-    text = repr(value)
+    text = _text(value)
     return text if len(text) <= _SHOWN_WIDTH else f"{text[: _SHOWN_WIDTH - 1]}…"
 
 
 def _states(db: Database) -> Iterator[tuple[str, Any]]:
     for batch in db.snapshot.log.tail(0, db.t):
         if not batch.stream:
-            yield from ((repr(e), state) for e, state in decode(batch.body))
+            yield from ((_text(e), state) for e, state in decode(batch.body))
 
 
 def keep(db: Database, folder: Path, test: str, number: int) -> Path:
     """Write a store to a file in the folder, named after the test; what a run before left there is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^\w.-]+", "-", test).strip("-")
-    path = folder / f"{name[-150:]}{f'+{number}' if number else ''}.tour"
+    path = folder / f"{_file_name(test)}{f'+{number}' if number else ''}.tour"
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     log = SqliteLog(path, durability="normal")
@@ -408,6 +453,14 @@ def keep(db: Database, folder: Path, test: str, number: int) -> Path:
     finally:
         log.close()
     return path
+
+
+def _file_name(test: str) -> str:
+    """A name for the file of a test, its own: `test_it[a b]` and `test_it[a/b]` are two tests."""
+    name = re.sub(r"[^\w.-]+", "-", test, flags=re.ASCII).strip("-")
+    if len(name) <= _LONGEST_NAME and _PLAIN_TEST.fullmatch(test):
+        return name
+    return f"{name[-_LONGEST_NAME:]}-{crc32(test.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def _commit(log: Log, t: int) -> Commit:

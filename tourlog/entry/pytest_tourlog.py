@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and PLUGIN in modules:
+    if not report.passed and PLUGIN in modules:
         modules[PLUGIN].add_logs(item, report)
     return report
 
