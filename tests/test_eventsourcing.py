@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier, Event, Thread
-from typing import ClassVar
+from typing import Any, ClassVar
 from unittest import TestCase
 from uuid import UUID, uuid4
 
@@ -313,8 +313,33 @@ def test_a_version_is_recorded_once_whatever_the_order(insertions: list[list[tup
 
 
 def test_a_version_below_zero_is_refused(datastore: Datastore) -> None:
-    with pytest.raises(DataError, match="expected a version from 0, got -1, for a"):
+    with pytest.raises(DataError, match="expected a version from 0, got -1, for 'a'"):
         TourlogAggregateRecorder(datastore).insert_events([stored("a", -1)])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"originator_id": b"a"},
+        {"originator_id": 5},
+        {"originator_id": "\ud800"},
+        {"originator_version": 2**70},
+        {"originator_version": 1.5},
+        {"originator_version": "1"},
+        {"topic": None},
+        {"topic": "\ud800"},
+        {"state": "text"},
+    ],
+    ids=ascii,
+)
+def test_what_is_no_event_is_refused_before_it_makes_the_sequence_unreadable(
+    datastore: Datastore, wrong: dict[str, Any]
+) -> None:
+    event = StoredEvent(**{"originator_id": "a", "originator_version": 0, "topic": "t", "state": b"", **wrong})
+    recorder = TourlogApplicationRecorder(datastore)
+    with pytest.raises(DataError, match="expected "):
+        recorder.insert_events([event])
+    assert recorder.max_notification_id() is None
 
 
 def test_a_text_and_the_uuid_it_spells_are_two_aggregates(datastore: Datastore) -> None:
@@ -351,7 +376,14 @@ JSON_LIKE = st.recursive(
             lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
         ),
         st.sampled_from(
-            [b'{"a":1,"a":2}', b'{"a":1e400}', b'{"a":"\\ud800"}', b"{" * 999, b'{"a":' * 300 + b"}" * 300]
+            [
+                b'{"a":1,"a":2}',
+                b'{"a":1e400}',
+                b'{"a":"\\ud800"}',
+                b'{"\\ud800":1}',
+                b"{" * 999,
+                b'{"a":' * 300 + b"}" * 300,
+            ]
         ),
         st.sampled_from([b'{"a":' * 150 + b"1" + b"}" * 150, b'{"a":' * 5000 + b"1" + b"}" * 5000, b"{}", b"[]", b""]),
     )

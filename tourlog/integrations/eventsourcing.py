@@ -23,6 +23,7 @@ from eventsourcing.dcb.persistence import DCBInfrastructureFactory
 from eventsourcing.persistence import (
     AggregateRecorder,
     ApplicationRecorder,
+    DataError,
     InfrastructureFactory,
     IntegrityError,
     ListenNotifySubscription,
@@ -39,7 +40,7 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from tourlog.connection import Connection
 from tourlog.database import Database, TxReport
-from tourlog.errors import ConflictError
+from tourlog.errors import ConflictError, shown
 from tourlog.integrations.eventsourcing_dcb import TourlogDCBRecorder
 from tourlog.integrations.eventsourcing_sequence import AggregateSequence, Attributes, Document, extended
 from tourlog.integrations.eventsourcing_store import POLL_SECONDS, Datastore, persistence_errors, pull_until_notified
@@ -200,7 +201,8 @@ class TourlogTrackingRecorder(TourlogRecorder, TrackingRecorder):
 
     def max_tracking_id(self, application_name: str) -> int | None:
         """The position recorded for the application `application_name`; None if there is none."""
-        return _tracked(self.db(), application_name)
+        with persistence_errors():
+            return _tracked(self.db(), application_name)
 
     def wait(
         self,
@@ -257,7 +259,10 @@ def _packed(event: StoredEvent) -> bytes:
     """An event as bytes: its facts are those of the aggregate's sequence, and are not to be found twice."""
     originator_id = event.originator_id
     key = originator_id.bytes if isinstance(originator_id, UUID) else originator_id
-    return _pack((key, event.originator_version, event.topic, event.state))
+    try:
+        return _pack((key, event.originator_version, event.topic, event.state))
+    except UnicodeEncodeError as error:
+        raise DataError(f"expected text without lone surrogates, got {error}, in {shown(event.topic)}") from error
 
 
 _Recorder = TypeVar("_Recorder", bound=TourlogRecorder)

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import DataError, IntegrityError, StoredEvent
 
+from tourlog.errors import shown
 from tourlog.integrations.eventsourcing_store import as_bytes, as_document
 from tourlog.snapshot import EVERYTHING, Snapshot
 from tourlog.stream import Stream
@@ -191,10 +192,9 @@ class Extension:
     has_late: bool = False
 
     def document(self, event: StoredEvent) -> Document:
-        """The next event as a document; `IntegrityError` if its version is taken."""
+        """The next event as a document; `IntegrityError` if its version is taken, `DataError` for what is no event."""
+        _check(event)
         version = event.originator_version
-        if version < 0:
-            raise DataError(f"expected a version from 0, got {version}, for {event.originator_id}")
         late = version <= self.newest
         if late and (version in self.added or self.sequence.has(version)):
             raise IntegrityError(f"version {version} of {event.originator_id} is already recorded")
@@ -208,6 +208,19 @@ class Extension:
         yield self.sequence.stream, self.sequence.length
         if self.has_late:
             yield self.sequence.late_stream, self.sequence.snapshot.next_offset(self.sequence.late_stream)
+
+
+def _check(event: StoredEvent) -> None:
+    """Raise `DataError` unless an event is of what events are made of, so that it can be read, too."""
+    who, version = event.originator_id, event.originator_version
+    if type(version) is not int or not 0 <= version < EVERYTHING:
+        raise DataError(f"expected a version from 0, got {shown(version)}, for {shown(who)}")
+    if not isinstance(who, UUID | str):
+        raise DataError(f"expected an id as a UUID or text, got {shown(who)}")
+    if type(event.topic) is not str:
+        raise DataError(f"expected a topic as text, got {shown(event.topic)}, for {shown(who)}")
+    if type(event.state) is not bytes:
+        raise DataError(f"expected a state of bytes, got {shown(event.state)}, for {shown(who)}")
 
 
 def extended(

@@ -123,12 +123,13 @@ def as_bytes(name: str, document: dict[str, Any]) -> bytes:
 
 
 def _json_object(state: bytes) -> dict[str, Any] | None:
-    """The object that JSON bytes are; None for other bytes, and for nesting deeper than a document's."""
+    """The object that JSON bytes are; None for other bytes, and for what no document holds: deeper nesting, and half a
+    surrogate pair in a name."""
     if state[:1] != b"{":
         return None
     try:
         fields: dict[str, Any] = json.loads(state)
-        if state.count(b"{") + state.count(b"[") > _SURELY_NO_DEEPER:
+        if state.count(b"{") + state.count(b"[") > _SURELY_NO_DEEPER or b"\\u" in state:
             check({"state": fields})
     except (ValueError, RecursionError):
         return None
