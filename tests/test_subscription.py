@@ -265,6 +265,20 @@ def test_documents_that_were_taken_before_a_failure_are_taken_again(conn: Connec
             subscription.take(1)
 
 
+def test_the_documents_of_one_transaction_come_stream_by_stream(conn: Connection) -> None:
+    """The oldest stream first, whatever the order in which they were given, before and after compaction."""
+    conn.append([{"k": "old", "n": 0}], "k")
+    conn.append([{"k": key, "n": n} for n, key in enumerate(("new", "old", "newer", "new", "old"), 1)], "k")
+    with conn.transaction():
+        for n, key in enumerate(("newest", "newer", "newest", "old"), 6):
+            conn.append([{"k": key, "n": n}], "k")
+    for _ in range(2):
+        items = conn.subscribe().take(99)
+        assert ns(items) == [0, 2, 5, 1, 4, 3, 9, 7, 6, 8]
+        assert [place for place, _ in items[1:6]] == [Position(2, number) for number in range(5)]
+        conn.compact()
+
+
 @pytest.mark.parametrize("timeout", ["1", float("nan"), float("inf"), 2**70, True, [1]])
 def test_a_timeout_that_nobody_can_wait_for_is_refused(timeout: Any) -> None:
     with tourlog.connect() as conn, conn.subscribe() as subscription:

@@ -33,7 +33,8 @@ _CACHED_STREAMS = 4096
 
 class Position(NamedTuple):
     """A document's place in the order of commits: its transaction `t`, and its `number` among that one's documents,
-    counted from 0."""
+    counted from 0. These come stream by stream, the stream that was made first before others, each in the order of its
+    offsets, and not in the order they were given in to several streams."""
 
     t: int
     number: int
