@@ -9,17 +9,15 @@ half a surrogate pair, which UTF-8 cannot hold.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from tourlog.database import Database
 from tourlog.export import PLACE, Exported, attribute_names, check_exportable, placed_documents, replaced_file
-from tourlog.tables import json_line, jsonable
+from tourlog.tables import has_surrogates, json_line, jsonable
 from tourlog.values import MISSING
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBERS = (int, float, Decimal)  # and bool
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
@@ -63,6 +61,6 @@ def _cell(value: Any) -> str:
     if value is None or isinstance(value, _NUMBERS):
         encoded = jsonable(value)
         return encoded if isinstance(encoded, str) else json_line(encoded)
-    is_json = isinstance(value, _CONTAINERS) or (isinstance(value, str) and _SURROGATE.search(value))
+    is_json = isinstance(value, _CONTAINERS) or (isinstance(value, str) and has_surrogates(value))
     text: str = json_line(value) if is_json else jsonable(value)
     return '"' + text.replace('"', '""') + '"'

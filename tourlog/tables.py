@@ -69,6 +69,11 @@ def jsonable(value: Any) -> Any:
             return str(value)
 
 
+def has_surrogates(text: str) -> bool:
+    """Whether a text has half a surrogate pair, which UTF-8 cannot hold."""
+    return _SURROGATE.search(text) is not None
+
+
 def json_line(value: Any, encode: Callable[[Any], Any] = jsonable) -> str:
     """`value` as one line of JSON, made of what `encode` makes of it.
 

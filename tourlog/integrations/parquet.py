@@ -8,7 +8,6 @@ A column has a type of Parquet's if all its values are of one kind that the type
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -19,14 +18,13 @@ from uuid import UUID
 from tourlog.database import Database
 from tourlog.errors import ArgumentError
 from tourlog.export import PLACE, Exported, check_exportable, placed_documents, replaced_file
-from tourlog.tables import json_line
+from tourlog.tables import has_surrogates, json_line
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     import pyarrow
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _INT64 = range(-(2**63), 2**63)
 _DECIMAL_DIGITS = 38
 _JSON_FIELD = {"tourlog": "json"}
@@ -165,7 +163,7 @@ def _kind(value: Any) -> str:
     if kind is _INTEGER:
         return kind if value in _INT64 else _JSON
     if kind is _TEXT:
-        return _JSON if _SURROGATE.search(value) else kind
+        return _JSON if has_surrogates(value) else kind
     if kind is _DECIMAL:
         return kind if value.is_finite() else _JSON
     if kind is _LOCAL and value.tzinfo is not None:
