@@ -200,10 +200,8 @@ class TourlogTrackingRecorder(TourlogRecorder, TrackingRecorder):
             pass
 
     def max_tracking_id(self, application_name: str) -> int | None:
-        """The position recorded for the application `application_name`; None if there is none. DataError for what no id
-        can be made of."""
-        with persistence_errors():
-            return _tracked(self.db(), application_name)
+        """The position recorded for the application `application_name`; None if there is none."""
+        return _tracked(self.db(), application_name)
 
     def wait(
         self,
