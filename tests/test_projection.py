@@ -72,6 +72,19 @@ def test_without_news_nothing_is_written(conn: tourlog.Connection) -> None:
         assert (update(conn, kept), update(conn, kept), conn.db().t) == (0, 0, before)
 
 
+def test_projections_that_are_updated_by_turns_find_no_news_in_each_other(conn: tourlog.Connection) -> None:
+    deposit(conn, "a", 200)
+    both = (BIG, replace(BIG, name="bigger"))
+    for each in 2 * both:
+        update(conn, each)
+    before = conn.db().t
+    for each in 2 * both:
+        assert update(conn, each) == 0
+    assert conn.db().t == before
+    deposit(conn, "b", 300)
+    assert [update(conn, each) for each in both] == [1, 1]
+
+
 def test_typed_keys_are_rows_of_their_own(conn: tourlog.Connection) -> None:
     deposit(conn, 1, 1)
     deposit(conn, "1", 2)

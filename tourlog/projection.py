@@ -25,7 +25,7 @@ CHUNK = 1_000
 _IDLE = 100
 """So many transactions without an event of the projection are passed before that is worth a commit."""
 
-_PREFIX = "projection/"
+_PREFIX, _ID = "projection/", b"projection\0"
 _OF, _KEY, _NAME, _VERSION, _POSITION = (f"{_PREFIX}{name}" for name in ("of", "key", "name", "version", "position"))
 
 
@@ -66,7 +66,7 @@ class Projection:
     @property
     def id(self) -> bytes:
         """The entity that has the projection's position; the ids of its rows begin with it."""
-        return b"projection\0" + ordered_bytes(self.name) + b"\0"
+        return _ID + ordered_bytes(self.name) + b"\0"
 
     def row_id(self, key: Any) -> bytes:
         """The entity that has the row of a `key`, a value a document can hold; DocumentError for another."""
@@ -284,14 +284,23 @@ def _is_fresh(db: Database, projection: Projection) -> bool:
 
 
 def _is_unchanged(db: Database, projection: Projection) -> bool:
-    """Whether nothing came after the table but the transaction that wrote it."""
+    """Whether nothing came after the table but the transaction that wrote it, and the positions of other projections:
+    two that are brought up to date by turns would else find news in each other for ever."""
     start = position(db, projection)
-    if db.t - start > 1:
+    if db.t - start > _IDLE:
         return False
     return all(
-        not batch.stream and all(type(e) is bytes and e.startswith(projection.id) for e, _ in decode(batch.body))
+        not batch.stream
+        and all(
+            _is_position(e, state) or (batch.t == start + 1 and type(e) is bytes and e.startswith(projection.id))
+            for e, state in decode(batch.body)
+        )
         for batch in db.snapshot.log.tail(start, db.t)
     )
+
+
+def _is_position(e: Any, state: Mapping[str, Any] | None) -> bool:
+    return type(e) is bytes and e.startswith(_ID) and state is not None and _POSITION in state
 
 
 def _row_ids(db: Database, projection: Projection) -> set[bytes]:
