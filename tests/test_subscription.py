@@ -456,6 +456,23 @@ def test_processes_that_write_and_processes_that_read_agree(tmp_path: Path) -> N
             assert [document["n"] for _, document in items if document["k"] == k] == list(range(100))
 
 
+def test_a_thread_that_could_not_be_started_is_started_for_the_next_who_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would ever be told of what others commit."""
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with tourlog.connect(tmp_path / "a.tourlog") as conn, tourlog.connect(tmp_path / "a.tourlog") as other:
+        subscription = conn.subscribe({"k": 1})
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="can't start new thread"):
+            patch.setattr(threading.Thread, "start", none_left)
+            subscription.take(1, 1)
+        with in_thread(lambda: (time.sleep(0.1), other.append([{"k": 1, "n": 5}], "k"))):
+            assert ns(subscription.take(1, WAIT)) == [5]
+
+
 def test_another_connection_of_this_process_is_heard(tmp_path: Path) -> None:
     with tourlog.connect(tmp_path / "a.tourlog") as one, tourlog.connect(tmp_path / "a.tourlog") as two:
         subscription = one.subscribe("k")

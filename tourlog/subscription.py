@@ -153,8 +153,8 @@ class Subscription:
         seconds. ArgumentError for a timeout that is no number."""
         check_timeout(timeout)
         self._woken.clear()
-        self._watch.register(self._woken.set)
         try:
+            self._watch.register(self._woken.set)
             # After registering: what is committed from here on wakes.
             return self.closed or self._is_behind() or self._woken.wait(timeout)
         finally:

@@ -81,8 +81,9 @@ class Watch:
     def _look(self) -> None:
         """Have a thread look for the commits of others; under the lock."""
         if self._looking is None:
-            self._looking = Thread(target=self._run, name="tourlog watch", daemon=True)
-            self._looking.start()
+            looking = Thread(target=self._run, name="tourlog watch", daemon=True)
+            looking.start()  # may fail, for want of memory or threads: the next one who waits tries again
+            self._looking = looking
         else:
             self._lock.notify()
 
