@@ -265,6 +265,16 @@ def test_documents_that_were_taken_before_a_failure_are_taken_again(conn: Connec
             subscription.take(1)
 
 
+def test_a_key_names_one_stream_for_as_long_as_it_is_read(conn: Connection) -> None:
+    """One that is made later with the same attributes in the order of the key would have been read from there on."""
+    subscription = conn.subscribe({"a": 1, "b": 2})
+    conn.append([{"a": 1, "b": 2, "n": n} for n in range(3)], "b", "a")
+    assert ns(subscription.take(9)) == [0, 1, 2]
+    conn.append([{"a": 1, "b": 2, "n": n} for n in range(10, 15)], "a", "b")
+    conn.append([{"a": 1, "b": 2, "n": 3}], "b", "a")
+    assert subscription.take(9) == [(3, conn.db().documents(Stream(("b", "a"), (2, 1)), 3)[0])]  # type: ignore[arg-type]
+
+
 def test_the_documents_of_one_transaction_come_stream_by_stream(conn: Connection) -> None:
     """The oldest stream first, whatever the order in which they were given, before and after compaction."""
     conn.append([{"k": "old", "n": 0}], "k")

@@ -298,6 +298,8 @@ class StreamReader:
 
     def __init__(self, key: Any, start: Any, snapshot: Snapshot) -> None:
         self._key = key
+        self._found: Stream | None = None
+        """The stream, once it is there: from then on no other that the key might name, too, in another order."""
         self.place: Any = self._first(start, snapshot)
 
     def read(self, snapshot: Snapshot) -> Iterator[Item]:
@@ -309,7 +311,12 @@ class StreamReader:
         self.place = max(self.place, snapshot.next_offset(stream))
 
     def _stream(self, snapshot: Snapshot) -> Stream:
-        return Database(snapshot).stream(self._key)
+        if self._found is not None:
+            return self._found
+        stream = Database(snapshot).stream(self._key)
+        if snapshot.find_stream(stream) is not None:
+            self._found = stream
+        return stream
 
     def _first(self, start: Any, snapshot: Snapshot) -> int:
         stream = self._stream(snapshot)
