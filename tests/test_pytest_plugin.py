@@ -232,6 +232,8 @@ def test_a_scenario_that_ends_otherwise_fails_and_says_how(
 
 def test_expected_values_are_compared_as_the_store_does_or_as_they_do_themselves(project: pytest.Pytester) -> None:
     source = """
+from enum import Enum
+
 @pytest.fixture
 def decider():
     return None
@@ -241,11 +243,18 @@ def test_it(given):
     expected = [{"x": float("nan"), "y": pytest.approx(0.3)}, {"find": "x"}]
     given().when(lambda conn: conn.append(events, "aggregate-id")).then(*expected)
 
+class Name(Enum):
+    ANN = "ann"
+
+def test_a_member_of_an_enum_is_its_value(given):
+    events = [{"aggregate-id": Name.ANN, "by": [Name.ANN]}]
+    given(to=Name.ANN).when(lambda conn: conn.append(events, "aggregate-id")).then({"by": [Name.ANN]})
+
 def test_skipped(given):
     given().when(lambda conn: None)
     pytest.skip("not today")
 """
-    run(project, source).assert_outcomes(passed=1, skipped=1)
+    run(project, source).assert_outcomes(passed=2, skipped=1)
 
 
 def test_a_scenario_without_an_end_is_an_error(project: pytest.Pytester) -> None:
