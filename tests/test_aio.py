@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 import tourlog
-from tourlog import ArgumentError, Connection, Consumer, Position, aio
+from tourlog import ArgumentError, Connection, Consumer, Position, StorageError, aio
 
 WAIT = 60
 
@@ -264,6 +265,33 @@ def test_tasks_that_share_a_subscription_get_each_document_once(path: Path | Non
         assert seen == list(range(count))
 
     run(path, work)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_of_the_process_is_told_so_and_does_not_wait_for_threads_that_are_not_there(path: Path | None) -> None:
+    async def opened() -> tuple[aio.AsyncConnection, aio.AsyncSubscription]:
+        conn = await aio.connect(path)
+        subscription = conn.subscribe({"k": 1})
+        assert await subscription.take(1) == []
+        await conn.append([{"k": 1}], "k")
+        return conn, subscription
+
+    async def refused() -> int:
+        tries = (conn.append([{"k": 1}], "k"), conn.documents({"k": 1}), subscription.take(1))
+        outcomes = await asyncio.wait_for(asyncio.gather(*tries, return_exceptions=True), 5)
+        await conn.close()
+        return sum(isinstance(each, StorageError) and "a fork of it" in str(each) for each in outcomes)
+
+    conn, subscription = asyncio.run(opened())
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(asyncio.run(refused()))
+        finally:
+            os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    asyncio.run(conn.close())
 
 
 # Cancellation.

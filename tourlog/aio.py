@@ -17,7 +17,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -56,14 +56,14 @@ class AsyncConnection:
 
     A task that is cancelled while it writes hears of that once the outcome is settled: what had not begun is not
     written; what had begun is written, or has failed, as a whole. Writing again with the same `tx_id` tells which. What
-    reads or writes raises StorageError before the store is open and once it is closed.
+    reads or writes raises StorageError before the store is open, once it is closed, and in a fork of the process.
     """
 
     def __init__(self, opened: Callable[[], Connection]) -> None:
         self._open = opened
         self._conn: Connection | None = None
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="tourlog writer")
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="tourlog reader")
+        self._writer = _Threads(1, "tourlog writer")
+        self._readers = _Threads(_READERS, "tourlog reader")
 
     def __await__(self) -> Generator[Any, None, AsyncConnection]:
         return self._opened().__await__()
@@ -106,8 +106,8 @@ class AsyncConnection:
                 with suppress(StorageError):  # closed before
                     await _settled(self._writer, self._conn.close)
         finally:
-            self._writer.shutdown(wait=False)
-            self._readers.shutdown(wait=False)
+            self._writer.close()
+            self._readers.close()
 
     # Writing.
 
@@ -142,7 +142,7 @@ class AsyncConnection:
     async def read(self, function: Callable[..., Result], *arguments: Any, **keywords: Any) -> Result:
         """What a `function` that blocks returns for these `arguments` and `keywords`, such as
         `await conn.read(db.documents, {"k": 1})`. A task that is cancelled does not wait for it."""
-        return await asyncio.wrap_future(_submit(self._readers, partial(function, *arguments, **keywords)))
+        return await asyncio.wrap_future(self._readers.submit(partial(function, *arguments, **keywords)))
 
     async def q(self, query: Any, *inputs: Any, **limits: Any) -> Any:
         """The answer to a `query` with these `inputs` on the newest database; `limits` are the keyword arguments of
@@ -165,7 +165,7 @@ class AsyncSubscription:
     """A subscription for the tasks of one event loop. Made by `AsyncConnection.subscribe`. Cancelled while it waits, it
     loses nothing: the next one asked gets what came."""
 
-    def __init__(self, begin: Callable[[], Subscription], readers: Executor) -> None:
+    def __init__(self, begin: Callable[[], Subscription], readers: _Threads) -> None:
         self._begin, self._readers = begin, readers
         self._subscription: Subscription | None = None
         self._ready: deque[Item] = deque()
@@ -248,7 +248,7 @@ class AsyncSubscription:
             self._wake = _waker(asyncio.get_running_loop(), self._grown)
         if self._reading is None or self._reading.done():
             self._grown.clear()  # not later: what has grown since the read began would be waited for in vain
-            self._reading = _submit(self._readers, partial(self._take, self._wake))
+            self._reading = self._readers.submit(partial(self._take, self._wake))
         await asyncio.shield(asyncio.wrap_future(self._reading))
 
     def _take(self, wake: Callable[[], None]) -> None:
@@ -268,6 +268,27 @@ class AsyncSubscription:
                 wake()  # other tasks that wait: the one that asked may be cancelled, or take the first only
 
 
+class _Threads:
+    """So many threads, of the process they are made in: in a fork of it nobody would ever do the work."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._owner = os.getpid()
+
+    def submit(self, work: Callable[[], Result]) -> Future[Result]:
+        """Have one of them do the work; StorageError when all is closed, or in a fork."""
+        if os.getpid() != self._owner:
+            raise StorageError("expected the process that opened the store, got a fork of it", path=None)
+        try:
+            return self._executor.submit(work)
+        except RuntimeError as error:
+            raise StorageError("expected an open store, got a closed one", path=None) from error
+
+    def close(self) -> None:
+        """Take no more work; what was taken is done."""
+        self._executor.shutdown(wait=False)
+
+
 def _waker(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:
     """What sets an event from any thread."""
 
@@ -278,9 +299,9 @@ def _waker(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[]
     return wake
 
 
-async def _settled(executor: Executor, work: Callable[[], Result]) -> Result:
+async def _settled(threads: _Threads, work: Callable[[], Result]) -> Result:
     """What work in a thread returns. A task that is cancelled takes it back if it has not begun, and else waits."""
-    future = _submit(executor, work)
+    future = threads.submit(work)
     outcome = asyncio.wrap_future(future)
     try:
         return await asyncio.shield(outcome)
@@ -292,10 +313,3 @@ async def _settled(executor: Executor, work: Callable[[], Result]) -> Result:
         if not outcome.cancelled():
             outcome.exception()  # has been looked at: the task ends as cancelled
         raise
-
-
-def _submit(executor: Executor, work: Callable[[], Result]) -> Future[Result]:
-    try:
-        return executor.submit(work)
-    except RuntimeError as error:
-        raise StorageError("expected an open store, got a closed one", path=None) from error
