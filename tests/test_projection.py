@@ -264,7 +264,14 @@ def test_a_projection_that_cannot_be_is_refused(wrong: dict[str, Any], message: 
         replace(TOTALS, **wrong)
 
 
-@pytest.mark.parametrize("query", ["[:find ?e :where [?e :account _]]", "[:find ?e . :where [?e :account _]]"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "[:find ?e :where [?e :account _]]",
+        "[:find ?e :where [?e :account 5]]",
+        "[:find ?e . :where [?e :account _]]",
+    ],
+)
 def test_a_query_without_keys_is_no_table(conn: tourlog.Connection, query: str) -> None:
     deposit(conn, "a", 1)
     with pytest.raises(tourlog.ArgumentError, match="expected a query with :keys for the projection big"):

@@ -247,7 +247,8 @@ def _answer(conn: Connection, projection: Projection) -> tuple[int, int]:
 
 def _named_rows(db: Database, projection: Projection) -> list[Row]:
     answer = db.q(projection.query, *projection.inputs)
-    if not isinstance(answer, Rows) or not all(isinstance(row, dict) for row in answer):
+    named = isinstance(answer, Rows) and all(isinstance(row, dict) for row in answer)
+    if not named or (not answer and db.explain(projection.query, *projection.inputs).query.keys is None):
         raise ArgumentError(f"expected a query with :keys for the projection {projection.name}", argument="query")
     return list(answer)
 
