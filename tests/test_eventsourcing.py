@@ -37,6 +37,7 @@ from eventsourcing.tests import projection as projection_cases
 from eventsourcing.utils import Environment
 from hypothesis import given
 from hypothesis import strategies as st
+from test_writer import until
 
 import tourlog
 from tourlog.integrations import eventsourcing, eventsourcing_dcb
@@ -449,6 +450,18 @@ def test_a_subscription_is_told_of_what_another_process_commits(tmp_path: Path) 
         subprocess.run([sys.executable, "-c", program, str(path)], check=True)
         assert [next(subscription).originator_version for _ in range(3)] == [0, 1, 2]
     recorder.datastore.close()
+
+
+def test_a_subscription_passes_other_topics_for_good(datastore: Datastore) -> None:
+    """All notifications since the last of its topics were read again at each commit."""
+    recorder = TourlogApplicationRecorder(datastore)
+    recorder.insert_events([stored("a", version, "other") for version in range(1200)])
+    with recorder.subscribe(topics=("mine",)) as subscription:
+        for version in range(1200, 1210, 2):
+            recorder.insert_events([stored("a", version, "other"), stored("a", version + 1, "mine")])
+            assert next(subscription).id == version + 2
+        recorder.insert_events([stored("a", 1210, "other")])
+        until(lambda: subscription._last_notification_id == 1211)  # type: ignore[attr-defined]
 
 
 def test_who_begins_to_listen_looks_at_once(datastore: Datastore) -> None:

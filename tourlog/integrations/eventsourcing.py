@@ -187,7 +187,13 @@ class TourlogSubscription(ListenNotifySubscription[TourlogApplicationRecorder]):
         self._recorder.datastore.unlisten(self._has_been_notified)
 
     def _pull(self) -> None:
-        pull_until_notified(self, self._recorder.datastore, super()._pull)
+        pull_until_notified(self, self._recorder.datastore, self._pull_once)
+
+    def _pull_once(self) -> None:
+        """Pull, and pass those of other topics for good: each commit would have all of them read again."""
+        newest = self._recorder.max_notification_id() or 0
+        super()._pull()
+        self._last_notification_id = max(self._last_notification_id or 0, newest)
 
 
 class TourlogTrackingRecorder(TourlogRecorder, TrackingRecorder):
