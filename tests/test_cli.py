@@ -519,3 +519,18 @@ def test_compact_joins_small_batches_and_says_how_many_it_saved(tmp_path: Path) 
 def test_compact_makes_no_store(tmp_path: Path) -> None:
     assert "no such file" in fail("compact", tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_import_without_key_names_the_file_and_an_example(tmp_path: Path) -> None:
+    moves = tmp_path / "moves.jsonl"
+    moves.write_text('{"bot": "a"}\n')
+    result = run("import", moves, tmp_path / "new.tour")
+    assert result.exit_code == 2
+    assert "such as --key id" in result.stderr
+    assert not (tmp_path / "new.tour").exists()
+
+
+def test_import_of_a_missing_file_says_so_even_without_key(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.jsonl"
+    assert str(missing) in fail("import", missing, tmp_path / "new.tour")
+    assert not (tmp_path / "new.tour").exists()

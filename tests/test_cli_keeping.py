@@ -45,7 +45,7 @@ def damage(store: Path) -> None:
 
 
 def test_verify_says_that_a_store_is_whole(store: Path) -> None:
-    assert succeed("verify", store) == f"{store} is whole: 4 transactions, 1 streams, 4 documents\n"
+    assert succeed("verify", store) == f"{store} is whole: 4 transactions, 1 stream, 4 documents\n"
     counts = {"position": 4, "streams": 1, "documents": 4, "batches": 4, "entities": 0}
     found = json.loads(succeed("verify", store, "--json"))
     assert found == {"path": str(store), "ok": True, **counts, "findings": []}
@@ -66,7 +66,7 @@ def test_verify_prints_a_line_for_every_finding(store: Path) -> None:
 
 def test_backup_copies_and_refuses(store: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    assert succeed("backup", store, copy) == f"{copy} is a whole copy: 4 transactions, 1 streams, 4 documents\n"
+    assert succeed("backup", store, copy) == f"{copy} is a whole copy: 4 transactions, 1 stream, 4 documents\n"
     result = run("backup", store, copy)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"tourlog: expected a new file for a backup, got one that exists: {copy}\n"

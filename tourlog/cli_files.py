@@ -70,7 +70,11 @@ def import_file(
     elif of_lines:
         _import_lines(file, store, key or [], events, as_json)
     else:
-        raise typer.BadParameter("expected one at least", param_hint="--key")
+        with open_source(file):  # a file that is missing is said first
+            pass
+        raise typer.BadParameter(
+            f"expected the attributes that say which stream, such as --key id, for {file}", param_hint="--key"
+        )
 
 
 def _is_store(file: str) -> bool:

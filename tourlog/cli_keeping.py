@@ -108,7 +108,8 @@ def doctor(
 
 
 def _counts(found: Verification) -> str:
-    return f"{found.position:,} transactions, {found.streams:,} streams, {found.documents:,} documents"
+    counts = (found.position, "transaction"), (found.streams, "stream"), (found.documents, "document")
+    return ", ".join(f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s" for n, noun in counts)
 
 
 def _verified(found: Verification) -> dict[str, Any]:

@@ -134,7 +134,8 @@ def _prepared(query: Any, inputs: Sequence[Any], budget: Budget) -> Execution:
     entries = parsed.inputs
     if len(inputs) != len(entries):
         wanted = " ".join(map(_shown, entries))
-        raise QueryError(f"the query takes {len(entries)} inputs ({wanted}), got {len(inputs)}")
+        noun = "input" if len(entries) == 1 else "inputs"
+        raise QueryError(f"the query takes {len(entries)} {noun} ({wanted}), got {len(inputs)}")
     pairs = list(zip(entries, inputs, strict=True))
     rules = next((_rules(given) for entry, given in pairs if isinstance(entry, RulesInput)), ())
     sources = {entry.name: _source(entry, given) for entry, given in pairs if isinstance(entry, Source)}
