@@ -116,7 +116,7 @@ def _label(attribute: PullAttribute) -> Any:
 
 
 def _deeper(pattern: PullPattern, attribute: PullAttribute) -> PullPattern:
-    """The pattern one level further down a recursion; below the last level (-1) only what was met on the way is shown."""
+    """The pattern one level further down a recursion; -1 at the last, which only shows what was met on the way."""
     if not attribute.recursion:
         return pattern
     shallower = replace(attribute, recursion=attribute.recursion - 1 or -1)
