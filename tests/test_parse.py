@@ -906,7 +906,7 @@ def test_clauses_nest_as_deep_as_said_and_no_deeper() -> None:
         "[:find ?e :keys " + " ".join(f"k{number}" for number in range(8_000)) + " :where [?e :a]]",
         "[:find ?e :in " + " ".join(f"$s{number}" for number in range(8_000)) + " :where [?e :a]]",
         "[:find ?e :where [?e :a] :order-by [" + "?e :desc " * 8_000 + "?x]]",
-        "[:find ?e :where (or-join [?e ?x] " + "[?e :a] " * 5_000 + ")]",
+        "[:find ?e :where (or-join [?e ?e] " + "[?e :a] " * 5_000 + ")]",
     ],
     ids=lambda text: f"{text[:30]!r}-{len(text)}",
 )
