@@ -11,6 +11,8 @@ from oracle_values import facts_of, key
 from tourlog.query import syntax as ast
 
 _MISSING = object()
+SPENT = -1
+"""The depth of a recursion that has no level left, 0 being one without a limit."""
 
 
 def pull(source: Any, pattern: ast.PullPattern, e: Any, seen: frozenset[Any] = frozenset()) -> Any:
@@ -24,7 +26,7 @@ def pull(source: Any, pattern: ast.PullPattern, e: Any, seen: frozenset[Any] = f
         found = follow(source, pattern, attribute, e, document or {}, seen)
         if found is _MISSING and attribute.has_default:
             found = attribute.default
-        if attribute.alias is not None:
+        if not attribute.reverse and (found is _MISSING or attribute.alias is not None):
             result.pop(attribute.name, None)
         if found is not _MISSING:
             result[label(attribute)] = found
@@ -81,6 +83,8 @@ def sub(source: Any, nested: Any, other: Any, seen: Any, attribute: Any) -> Any:
     if attribute.recursion is not None:
         if key(other) in seen:
             return {"db/id": other}
+        if attribute.recursion == SPENT:
+            return None
         seen = seen | {key(other)}
     return pull(source, nested, other, seen)
 
@@ -90,15 +94,13 @@ def pull_value(value: dict[str, Any], nested: ast.PullPattern) -> Any:
     return pull(SimpleNamespace(documents={key(None): value}), nested, None)
 
 
-def deeper(pattern: ast.PullPattern, attribute: ast.PullAttribute) -> ast.PullPattern | None:
-    """The pattern one level further down a recursion; without the attribute itself at the last level."""
+def deeper(pattern: ast.PullPattern, attribute: ast.PullAttribute) -> ast.PullPattern:
+    """The pattern one level further down a recursion, one level less of which is left."""
     if attribute.recursion == 0:
         return pattern
-    rest = tuple(a for a in pattern.attributes if a is not attribute)
-    if attribute.recursion > 1:
-        less = replace(attribute, recursion=attribute.recursion - 1)
-        rest = tuple(less if a is attribute else a for a in pattern.attributes)
-    return ast.PullPattern(pattern.wildcard, rest)
+    left = SPENT if attribute.recursion == 1 else attribute.recursion - 1
+    rest = [replace(a, recursion=left) if a is attribute else a for a in pattern.attributes]
+    return ast.PullPattern(pattern.wildcard, tuple(rest))
 
 
 def inside(document: dict[str, Any], name: str) -> Any:

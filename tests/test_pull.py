@@ -73,7 +73,10 @@ PULLS: list[tuple[Any, Any, Any]] = [
     (
         "[:name {:friend 2}]",
         2,
-        {"name": "Bob", "friend": {"name": "Ann", "friend": [{"name": "Bob"}, {"name": "Cid"}]}},
+        {
+            "name": "Bob",
+            "friend": {"name": "Ann", "friend": [{"name": "Bob", "friend": {"db/id": 1}}, {"name": "Cid"}]},
+        },
     ),
     (
         "[:name {:friend ...}]",

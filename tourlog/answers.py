@@ -30,12 +30,12 @@ def answer_table(query: Query, answer: Any) -> tuple[list[str] | None, Sequence[
         documents = [row[0] for row in values] if query.find.shape == "relation" else values
         if documents and all(isinstance(document, dict) for document in documents):
             return document_table(documents)
+    rows = [list(row.values()) if query.keys is not None and row is not None else row for row in values]
     match query.find.shape:
         case "relation":
-            rows = [list(row.values()) if isinstance(row, dict) else row for row in values]
             return list(answer.columns), rows
         case "tuple":
-            return None, [row for row in values if row is not None]
+            return None if query.keys is None else list(query.keys), [row for row in rows if row is not None]
         case _:
             return None, [[value] for value in values]
 

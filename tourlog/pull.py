@@ -58,8 +58,8 @@ class _Puller:
             found = yield self._attribute(pattern, attribute, document, e)
             if found is _MISSING and attribute.has_default:
                 found = plain(attribute.default)
-            if attribute.alias is not None:
-                result.pop(attribute.name, None)
+            if not attribute.reverse and (attribute.alias is not None or found is _MISSING):
+                result.pop(attribute.name, None)  # what the wildcard has of it
             if found is not _MISSING:
                 result[_label(attribute)] = found
         return result or None
@@ -100,6 +100,8 @@ class _Puller:
         key = identity(other)
         if key in self._seen:
             return {ID_KEY: other}
+        if attribute.recursion < 0:
+            return None
         self._seen.add(key)
         found = yield self.entity(pattern, other)
         self._seen.discard(key)
@@ -114,14 +116,11 @@ def _label(attribute: PullAttribute) -> Any:
 
 
 def _deeper(pattern: PullPattern, attribute: PullAttribute) -> PullPattern:
-    """The pattern one level further down a recursion; without the attribute itself at the last level."""
+    """The pattern one level further down a recursion; -1 at the last, which only shows what was met on the way."""
     if not attribute.recursion:
         return pattern
-    if attribute.recursion == 1:
-        rest = tuple(other for other in pattern.attributes if other is not attribute)
-    else:
-        shallower = replace(attribute, recursion=attribute.recursion - 1)
-        rest = tuple(shallower if other is attribute else other for other in pattern.attributes)
+    shallower = replace(attribute, recursion=attribute.recursion - 1 or -1)
+    rest = tuple(shallower if other is attribute else other for other in pattern.attributes)
     return PullPattern(pattern.wildcard, rest)
 
 

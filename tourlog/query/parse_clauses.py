@@ -161,7 +161,6 @@ def _parse_not_join(form: Form, source: Source, rest: Forms, scope: Scope) -> No
         raise syntax_error("variables such as [?x ?y] after not-join", form, where)
     variables = parse_variables(rest[0].items, where)
     clauses = _inner_clauses(form, rest[1:], scope)
-    _check_used(variables, clauses, form, where)
     return Not(clauses, variables, source, form.place)
 
 
@@ -179,7 +178,6 @@ def _parse_or_join(form: Form, source: Source, rest: Forms, scope: Scope) -> Or:
         raise syntax_error("variables such as [?x ?y] or [[?required] ?x] after or-join", form, where)
     variables, required = _parse_parameters(rest[0].items, rest[0], where)
     branches = _parse_branches(form, rest[1:], scope)
-    _check_used(variables, branches, form, where)
     return Or(branches, variables, required, source, form.place)
 
 
@@ -232,13 +230,6 @@ def _variables(clause: Clause) -> tuple[Variable, ...]:
         case Not() | Or():
             inner = clause.clauses if isinstance(clause, Not) else clause.branches
             return variables_of(inner) if clause.variables is None else clause.variables
-
-
-def _check_used(variables: tuple[Variable, ...], clauses: Sequence[Clause], form: Form, where: str) -> None:
-    used = set(variables_of(clauses))
-    for variable in variables:
-        if variable not in used:
-            raise syntax_error(f"{variable} inside, as it is declared", form, where)
 
 
 # Rules.

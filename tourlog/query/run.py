@@ -283,19 +283,17 @@ def _puller(execution: Execution, element: Pull) -> Callable[[Any], Any]:
 
 
 def shaped(execution: Execution, rows: list[tuple[Any, ...]]) -> Any:
-    """The answer in the shape of `:find`: rows, a list, a tuple or a value."""
+    """The answer in the shape of `:find`: rows, a list, a tuple (a dict with `:keys`) or a value."""
     query = execution.plan.query
     match query.find.shape:
         case "collection":
             return [row[0] for row in rows]
-        case "tuple":
-            return rows[0] if rows else None
         case "scalar":
             return rows[0][0] if rows else None
-    columns = query.keys or tuple(map(_column_name, query.find.elements))
-    if query.keys is None:
-        return Rows(columns, rows)
-    return Rows(columns, [dict(zip(columns, row, strict=True)) for row in rows])
+    named = rows if query.keys is None else [dict(zip(query.keys, row, strict=True)) for row in rows]
+    if query.find.shape == "tuple":
+        return named[0] if named else None
+    return Rows(query.keys or tuple(map(_column_name, query.find.elements)), named)
 
 
 def _column_name(element: object) -> str:

@@ -238,7 +238,7 @@ class Rule:
 class PullAttribute:
     """One attribute of a pull pattern.
 
-    `reverse` for `:_attr`; `pattern` for `{attr pattern}`; `recursion` is a depth, or 0 for `...`,
+    `reverse` for `:_attr`; `pattern` for `{attr pattern}`; `recursion` is a depth, 0 for `...`, -1 when spent,
     or None; `limit` is None for no limit; `default` counts only when `has_default`. Defaults are
     compared as constants are: 1 is not true.
     """
