@@ -33,6 +33,7 @@ from model.state import (
     Target,
     acted,
     appended,
+    meta_of,
     placed,
     read,
     told,
@@ -46,6 +47,8 @@ SCALARS = st.sampled_from([0, 1, True, "1", None, "", {"x": 1}])
 VALUES = SCALARS | st.lists(st.sampled_from([0, 1, True, "1"]), max_size=3)
 IDS = st.sampled_from([1, 2, "1", True, "robot"])
 TX_IDS = st.none() | st.sampled_from(["a", "b", "c", "d", "e", "f"])
+SAID = st.dictionaries(st.sampled_from(["who", "why", "n"]), SCALARS, max_size=3)
+OPTIONS = st.fixed_dictionaries({}, optional={"tx_id": TX_IDS, "meta": st.none() | SAID})
 WRITERS = st.sampled_from(["first", "second", "other"])
 WAYS = ("append", "append", "call", "prepared")
 
@@ -154,7 +157,8 @@ class Stores(RuleBasedStateMachine):
     def databases(self) -> list[Database]:
         return [conn.db() for conn in self.connections]
 
-    def moved(self, after: Model) -> None:
+    def moved(self, after: Model, writer: str) -> None:
+        """The file was written by this one of those who can."""
         if after.t > self.model.t:
             self.log += placed(self.model, after)
             self.positions.append(after)
@@ -177,8 +181,8 @@ class Stores(RuleBasedStateMachine):
                 dropped.append(operation[1])
         return kept
 
-    def do(self, action: Action, writer: str = "first") -> Outcome:
-        """Both stores do what the model does and say what it says, whoever writes the file."""
+    def do(self, action: Action, writer: str = "first", wrote: str | None = None) -> Outcome:
+        """Both stores do what the model does and say what it says, whoever writes the file, or `wrote` it already."""
         after, wanted = acted(self.model, action)
         given = repr(action)
         assert_equal(act(self.memory, action), wanted)
@@ -187,13 +191,12 @@ class Stores(RuleBasedStateMachine):
         else:
             assert_equal(act(self.files[writer == "second"], action), wanted)
         assert repr(action) == given
-        self.moved(after)
+        self.moved(after, wrote or writer)
         return wanted
 
-    @rule(operation=appends(), way=st.sampled_from(WAYS), tx_id=TX_IDS, writer=WRITERS)
-    def append(self, operation: Operation, way: str, tx_id: str | None, writer: str) -> None:
-        options = {} if way == "append" else {"way": way}
-        self.do((*operation, {"tx_id": tx_id, **options}), writer)
+    @rule(operation=appends(), way=st.sampled_from(WAYS), options=OPTIONS, writer=WRITERS)
+    def append(self, operation: Operation, way: str, options: dict[str, Any], writer: str) -> None:
+        self.do((*operation, options if way == "append" else {"way": way, **options}), writer)
 
     @rule(data=st.data(), operation=appends(), options=conditions() | st.just({}), more=conditions(), writer=WRITERS)
     def append_if(
@@ -204,8 +207,7 @@ class Stores(RuleBasedStateMachine):
         options = {**options, **data.draw(st.sampled_from([{}, more]))}
         if not options or data.draw(st.booleans()):
             options["expect"] = data.draw(expectations(self.model, names, documents))
-        tx_id = data.draw(TX_IDS)
-        self.do((*operation, options if tx_id is None else {**options, "tx_id": tx_id}), writer)
+        self.do((*operation, {**options, **data.draw(OPTIONS)}), writer)
 
     @rule(
         operation=st.just(("append", ("k",), [{"k": "foo", "n": 0}])) | appends(),
@@ -220,22 +222,22 @@ class Stores(RuleBasedStateMachine):
         self.do(("append", ("k",), [{"k": "foo", "n": value}], {}), writer)
         self.do((*operation, {kind: (name, value)}), then)
 
-    @rule(data=st.data(), writer=WRITERS)
-    def transact(self, data: st.DataObject, writer: str) -> None:
-        self.do(("transact", self.operations(data), data.draw(TX_IDS)), writer)
+    @rule(data=st.data(), kind=st.sampled_from(["transact", "run"]), options=OPTIONS, writer=WRITERS)
+    def transact(self, data: st.DataObject, kind: str, options: dict[str, Any], writer: str) -> None:
+        self.do((kind, self.operations(data), options), writer)
 
     @precondition(lambda self: self.model.ids)
-    @rule(data=st.data(), operation=appends(), writer=WRITERS)
-    def again(self, data: st.DataObject, operation: Operation, writer: str) -> None:
+    @rule(data=st.data(), kind=st.sampled_from(["transact", "run"]), operation=appends(), writer=WRITERS)
+    def again(self, data: st.DataObject, kind: str, operation: Operation, writer: str) -> None:
         """A transaction that is stored is not stored again, by whoever it is sent, but told as it was."""
         tx_id = data.draw(st.sampled_from(sorted(self.model.ids)))
         before = self.model.t
-        assert self.do(("transact", [operation], tx_id), writer) == self.model.ids[tx_id]
+        assert self.do((kind, [operation], {"tx_id": tx_id}), writer) == self.model.ids[tx_id]
         assert self.model.t == before
 
-    @rule(data=st.data(), writer=WRITERS)
-    def fail_half_way(self, data: st.DataObject, writer: str) -> None:
-        self.do(("transact", [*self.operations(data), ("fail",), *self.operations(data, 2)], None), writer)
+    @rule(data=st.data(), kind=st.sampled_from(["transact", "run"]), writer=WRITERS)
+    def fail_half_way(self, data: st.DataObject, kind: str, writer: str) -> None:
+        self.do((kind, [*self.operations(data), ("fail",), *self.operations(data, 2)], {}), writer)
 
     @rule(data=st.data(), ending=st.sampled_from(["commit", "inner failure", "failure", "refusal"]))
     def block(self, data: st.DataObject, ending: str) -> None:
@@ -270,7 +272,7 @@ class Stores(RuleBasedStateMachine):
             else:
                 assert held
         if held and ending in ("commit", "refusal"):
-            self.moved(after)
+            self.moved(after, "first")
 
     @rule(name=st.sampled_from(list(INVARIANTS)), writer=WRITERS, anew=st.booleans())
     def require_or_drop(self, name: str, writer: str, anew: bool) -> None:
@@ -340,16 +342,16 @@ class Stores(RuleBasedStateMachine):
         items = read(self.model, self.log, reading)[:most]
         places = [(*told(stream), offset) for _, stream, offset, _ in items]
         made = ("upsert", ("entity", "robot"), {"n": [self.model.t % 7]})
-        self.do(("transact", [made, ("done", name, places)], data.draw(TX_IDS)), writer)
+        self.do(("transact", [made, ("done", name, places)], data.draw(OPTIONS)), writer)
         if places and data.draw(st.booleans()):
-            self.do(("transact", [("done", name, places)], None), "first")
+            self.do(("transact", [("done", name, places)], {}), "first")
         self.taken(reading, most)
 
     @rule(data=st.data(), name=st.sampled_from(CONSUMERS), offset=st.integers(0, 3), writer=WRITERS)
     def replay(self, data: st.DataObject, name: str, offset: int, writer: str) -> None:
         streams = [told(stream) for stream, documents in self.model.streams.values() if documents]
         place = data.draw(st.sampled_from([None, *streams]))
-        self.do(("transact", [("rewind", name, place, data.draw(st.sampled_from([0, offset])))], None), writer)
+        self.do(("transact", [("rewind", name, place, data.draw(st.sampled_from([0, offset])))], {}), writer)
 
     @rule(anew=st.booleans())
     def follow(self, anew: bool) -> None:
@@ -391,9 +393,14 @@ class Stores(RuleBasedStateMachine):
         """What came and what went between two positions, and the transactions between them."""
         names = {outcome[1]: tx_id for tx_id, outcome in self.model.ids.items()}
         for db in self.databases():
-            past = [(each.t, each.tx_id, dict(each.offsets)) for each in db.tx_range(older.t + 1, newer.t + 1)]
-            steps = pairwise(self.positions[older.t : newer.t + 1])
-            assert past == [(after.t, names.get(after.t), appended(before, after)) for before, after in steps]
+            past = [
+                (each.t, each.tx_id, each.meta, dict(each.offsets)) for each in db.tx_range(older.t + 1, newer.t + 1)
+            ]
+            wanted_past = [
+                (after.t, names.get(after.t), meta_of(self.model, after.t), appended(before, after))
+                for before, after in pairwise(self.positions[older.t : newer.t + 1])
+            ]
+            assert_same(past, wanted_past)
             before, after = (
                 {(key(fact.e), fact.a, key(fact.v)): fact for fact in db.as_of(model.t).facts()}
                 for model in (older, newer)
@@ -465,7 +472,7 @@ class Stores(RuleBasedStateMachine):
         self.snapshots = [([dbs[0]], model) for dbs, model in self.snapshots]
         self.follow_from(self.subscriptions[0].position)
         for tx_id in list(self.model.ids)[-1:]:
-            self.do(("transact", [("append", ("k",), [{"k": "foo"}])], tx_id), "second")
+            self.do(("transact", [("append", ("k",), [{"k": "foo"}])], {"tx_id": tx_id}), "second")
 
     @rule(data=st.data(), moment=st.sampled_from(["at rest", "in a block", "after a block that failed"]))
     def crash(self, data: st.DataObject, moment: str) -> None:
@@ -493,7 +500,7 @@ class Stores(RuleBasedStateMachine):
     def kill(self, data: st.DataObject, operation: Operation, writes: int, number: int) -> None:
         """The other process is killed instead of a write, or when it has answered. Whether its transaction is there is
         unknown, unless it answered; sent again it is there, once, and as the model has it."""
-        action = ("transact", [operation, *self.operations(data, 2)], f"killed {number}")
+        action = ("transact", [operation, *self.operations(data, 2)], {"tx_id": f"killed {number}"})
         before = self.model
         after, wanted = acted(before, action)
         answered = self.other.act_and_die(action, writes)
@@ -501,7 +508,7 @@ class Stores(RuleBasedStateMachine):
         assert t == after.t if answered else t in (before.t, after.t)
         assert held(self.files[1]) == should_hold(after if t == after.t else before)
         self.other.open(self.path)
-        assert self.do(action, "second") == wanted
+        assert self.do(action, "second", "other" if t == after.t else "second") == wanted
 
     @rule()
     def ask_other(self) -> None:
