@@ -36,6 +36,7 @@ from model.state import (
     meta_of,
     placed,
     read,
+    spans,
     told,
     transacted,
 )
@@ -118,6 +119,7 @@ class Stores(RuleBasedStateMachine):
         self.memory = tourlog.connect()
         self.open_files()
         self.positions = [Model()]
+        self.wrote: list[tuple[int, str]] = []
         self.log: list[Placed] = []
         self.snapshots: list[tuple[list[Database], Model]] = []
         self.followed = 0
@@ -162,6 +164,7 @@ class Stores(RuleBasedStateMachine):
         if after.t > self.model.t:
             self.log += placed(self.model, after)
             self.positions.append(after)
+            self.wrote.append((after.t, writer))
 
     # Transactions.
 
@@ -394,10 +397,10 @@ class Stores(RuleBasedStateMachine):
         names = {outcome[1]: tx_id for tx_id, outcome in self.model.ids.items()}
         for db in self.databases():
             past = [
-                (each.t, each.tx_id, each.meta, dict(each.offsets)) for each in db.tx_range(older.t + 1, newer.t + 1)
+                (each.t, each.tx_id, each.meta, spans(each.offsets)) for each in db.tx_range(older.t + 1, newer.t + 1)
             ]
             wanted_past = [
-                (after.t, names.get(after.t), meta_of(self.model, after.t), appended(before, after))
+                (after.t, names.get(after.t), meta_of(self.model, after.t), spans(appended(before, after)))
                 for before, after in pairwise(self.positions[older.t : newer.t + 1])
             ]
             assert_same(past, wanted_past)

@@ -16,11 +16,11 @@ import tourlog.plain_appends
 import tourlog.presence
 import tourlog.storage.compaction
 import tourlog.subscription
-from model.machine import Stores
+from model.further import Machine
 from tourlog.snapshot import Snapshot
 
 
-class Quick(Stores):
+class Quick(Machine):
     """The machine, but for the slower engine at every fourth step: none of these faults is in an engine."""
 
     engines = ("pydatalog", "pydatalog")
@@ -35,13 +35,13 @@ def stale(snapshot: Snapshot) -> Snapshot:
 
 
 def dropped_transactions_at_a_crash(patch: pytest.MonkeyPatch) -> None:
-    leave_behind = Stores.leave_behind
+    leave_behind = Machine.leave_behind
 
-    def without_wal(self: Stores) -> None:
+    def without_wal(self: Machine) -> None:
         leave_behind(self)
         Path(f"{self.folder / f'store {self.lives + 1}'}-wal").unlink(missing_ok=True)
 
-    patch.setattr(Stores, "leave_behind", without_wal)
+    patch.setattr(Machine, "leave_behind", without_wal)
 
 
 def stale_condition(patch: pytest.MonkeyPatch) -> None:
