@@ -7,6 +7,7 @@ import shutil
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from model.checks import ENGINES, assert_equal, assert_same, check, held, should
 from model.events import Event, events, holding, versions, who
 from model.machine import IDS, OPTIONS, Stores, appends, changes, conditions
 from model.racing import order_of, raced
-from model.state import INVARIANTS, Action, Model, Outcome, acted, appended, distinct, own, spans, told
+from model.state import INVARIANTS, Action, Model, acted, appended, distinct, own, spans, told
 from tourlog import Database, Fact, Stream, TxReport
 
 MICROSECOND = timedelta(microseconds=1)
@@ -181,28 +182,39 @@ class Machine(Stores):
 
     @rule(data=st.data(), in_memory=st.booleans())
     def together(self, data: st.DataObject, in_memory: bool) -> None:
-        """Threads write one store at the same time, over its connections, and the other does it in the same order."""
-        actions = data.draw(st.lists(any_actions(self.model), min_size=2, max_size=4))
-        writers = data.draw(st.lists(st.sampled_from(["first", "second"]), min_size=4, max_size=4))
-        if not in_memory and data.draw(st.booleans()):
-            writers[0] = "other"  # who has one pipe, and so one thread
-        writers = writers[: len(actions)]
-        answers = raced(
-            [
-                partial(act, self.memory, action) if in_memory else partial(self.do_to_file, writer, action)
-                for action, writer in zip(actions, writers, strict=True)
-            ]
-        )
-        for number in order_of(self.model, actions, answers):
-            after, wanted = acted(self.model, actions[number])
-            if in_memory:
-                assert_equal(self.do_to_file(writers[number], actions[number]), wanted)
-            else:
-                assert_equal(act(self.memory, actions[number]), wanted)
-            self.moved(after, writers[number])
+        """Threads write at the same time, over several connections to a copy of the file, or in a memory of its own:
+        life goes on without it, for what is drawn next must not depend on who came first."""
+        self.copies += 1
+        begun = Model() if in_memory else self.model
+        actions = data.draw(st.lists(any_actions(begun), min_size=2, max_size=4))
+        writers = data.draw(st.lists(st.sampled_from([0, 0, 1]), min_size=len(actions), max_size=len(actions)))
+        listening = data.draw(st.booleans())
+        with ExitStack() as stack:
+            path = None if in_memory else self.copied(self.folder / f"race {self.copies}")
+            conns = [stack.enter_context(tourlog.connect(path, durability="normal")) for _ in range(1 + bool(path))]
+            reports: list[list[TxReport]] = [[] for _ in conns]
+            for conn, own_reports in zip(conns, reports, strict=True):
+                if listening:
+                    conn.listen(own_reports.append)
+            used = [writer % len(conns) for writer in writers]
+            answers = raced([partial(act, conns[n], action) for n, action in zip(used, actions, strict=True)])
+            order = order_of(begun, actions, answers)
+            models, wrote = [begun], []
+            for number in order:
+                models.append(acted(models[-1], actions[number])[0])
+                wrote += [used[number]] * (models[-1].t - models[-2].t)
+            for number, conn in enumerate(conns):
+                check(conn.db(), models[-1])
+                assert {each.name for each in conn.invariants()} == models[-1].required
+                mine = [begun.t + 1 + n for n, writer in enumerate(wrote) if writer == number]
+                assert [report.t for report in reports[number]] == (mine if listening else [])
 
-    def do_to_file(self, writer: str, action: Action) -> Outcome:
-        return self.other.act(action) if writer == "other" else act(self.files[writer == "second"], action)
+    def copied(self, to: Path) -> Path:
+        for suffix in ("", "-wal"):
+            left = Path(f"{self.path}{suffix}")
+            if left.exists():
+                shutil.copy(left, f"{to}{suffix}")
+        return to
 
     # Copies.
 
@@ -213,6 +225,7 @@ class Machine(Stores):
         self.copies += 1
         copy = self.folder / f"copy {self.copies}"
         actions = [("append", *data.draw(appends())[1:], {}) for _ in range(data.draw(st.integers(0, 3)))]
+        damage = data.draw(st.sampled_from(DAMAGE))
         began = self.model.t
         verified, answers = raced(
             [
@@ -232,13 +245,13 @@ class Machine(Stores):
         with tourlog.connect(copy, read_only=True) as conn:
             check(conn.db(), model)
             assert held(conn) == should_hold(model)
-        if goes_on and model is self.model:
+        if goes_on and not actions:
             self.close_files()
             self.lives += 1
             shutil.move(copy, self.path)
             self.begin_anew()
-        elif model.t:
-            self.damage(copy, data.draw(st.sampled_from(DAMAGE)))
+        else:
+            self.damage(copy, damage)
 
     def check_verified(self, found: tourlog.Verification, model: Model) -> None:
         assert found.ok, found.findings

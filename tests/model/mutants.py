@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
+from time import sleep
 from typing import Any
 
 import pytest
@@ -11,10 +14,18 @@ import pytest
 import tourlog.connection
 import tourlog.consumers
 import tourlog.database
+import tourlog.draft
 import tourlog.invariants
+import tourlog.listeners
+import tourlog.past
 import tourlog.plain_appends
 import tourlog.presence
+import tourlog.storage.backup
 import tourlog.storage.compaction
+import tourlog.storage.memory
+import tourlog.storage.overlay
+import tourlog.storage.sqlite
+import tourlog.storage.verify
 import tourlog.subscription
 from model.further import Machine
 from tourlog.snapshot import Snapshot
@@ -24,6 +35,10 @@ class Quick(Machine):
     """The machine, but for the slower engine at every fourth step: none of these faults is in an engine."""
 
     engines = ("pydatalog", "pydatalog")
+
+
+class Undone(Exception):
+    """Leaves a block that only looked."""
 
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -129,6 +144,171 @@ def document_lost_by_compaction(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tourlog.storage.compaction, "joined", lambda batches: joined(batches[:-1]))
 
 
+def metadata_of_an_inner_block_lost(patch: pytest.MonkeyPatch) -> None:
+    run = tourlog.connection.Connection.run
+
+    def running(self: Any, work: Any, *, tx_id: Any = None, meta: Any = None) -> Any:
+        return run(self, work, tx_id=tx_id, meta=None if self._block is not None else meta)
+
+    transaction = tourlog.connection.Connection.transaction
+
+    def block(self: Any, *, meta: Any = None) -> Any:
+        return transaction(self, meta=None if self._block is not None else meta)
+
+    patch.setattr(tourlog.connection.Connection, "run", running)
+    patch.setattr(tourlog.connection.Connection, "transaction", block)
+
+
+def metadata_stated_of_another_transaction(patch: pytest.MonkeyPatch) -> None:
+    def annotate(draft: Any, meta: Any) -> None:
+        draft.put(draft.t - 1, {"db/meta": True, **(draft.state(draft.t - 1) or {}), **meta})
+
+    patch.setattr(tourlog.connection, "annotate", annotate)
+
+
+def work_run_again_under_a_known_id(patch: pytest.MonkeyPatch) -> None:
+    run = tourlog.connection.Connection.run
+
+    def running(self: Any, work: Any, *, tx_id: Any = None, meta: Any = None) -> Any:
+        with self.transaction():
+            work()
+        return run(self, lambda: None, tx_id=tx_id, meta=meta)
+
+    patch.setattr(tourlog.connection.Connection, "run", running)
+
+
+def since_one_transaction_off(patch: pytest.MonkeyPatch) -> None:
+    since = tourlog.database.Database.since
+
+    def later(self: Any, t: Any) -> Any:
+        return since(self, t + 1 if type(t) is int else t)
+
+    patch.setattr(tourlog.database.Database, "since", later)
+
+
+def history_without_what_ended(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tourlog.database.Database, "history", lambda self: self)
+
+
+def instant_of_a_transaction_before_it(patch: pytest.MonkeyPatch) -> None:
+    for log in (tourlog.storage.memory.MemoryLog, tourlog.storage.sqlite.SqliteLog):
+        position_at = log.position_at
+        patch.setattr(log, "position_at", lambda self, instant, at=position_at: at(self, instant - 1))
+
+
+def facts_of_a_transaction_without_its_retractions(patch: pytest.MonkeyPatch) -> None:
+    between = tourlog.past.facts_between
+    patch.setattr(tourlog.past, "facts_between", lambda *given: (fact for fact in between(*given) if fact.added))
+
+
+def entity_history_without_its_end(patch: pytest.MonkeyPatch) -> None:
+    versions = tourlog.database.versions
+    patch.setattr(
+        tourlog.database, "versions", lambda *given: [each for each in versions(*given) if each.document is not None]
+    )
+
+
+def difference_blind_to_what_went(patch: pytest.MonkeyPatch) -> None:
+    difference = tourlog.database.fact_difference
+    patch.setattr(tourlog.database, "fact_difference", lambda *given: difference(*given)._replace(went=[]))
+
+
+def speculation_that_forgets_the_one_below(patch: pytest.MonkeyPatch) -> None:
+    result = tourlog.draft.Draft.result
+
+    def alone(self: Any) -> Any:
+        base = self.base
+        if isinstance(base.log, tourlog.storage.overlay.OverlayLog):
+            self.base = Snapshot(base.log.base, base.index.base, base.log.base_t)
+        return result(self)
+
+    patch.setattr(tourlog.draft.Draft, "result", alone)
+
+
+def invariants_of_other_connections_not_seen(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tourlog.invariants.Standing, "at", lambda self, *_: self._known[1])
+
+
+def dropped_invariant_still_enforced(patch: pytest.MonkeyPatch) -> None:
+    at = tourlog.invariants.Standing.at
+
+    def all_ever(self: Any, *given: Any) -> Any:
+        known = self.__dict__.setdefault("ever", {})
+        known.update({each.invariant.name: each for each in at(self, *given)})
+        return tuple(known.values())
+
+    patch.setattr(tourlog.invariants.Standing, "at", all_ever)
+
+
+def report_told_twice(patch: pytest.MonkeyPatch) -> None:
+    committed = tourlog.listeners.Listeners.committed
+
+    def twice(self: Any, report: Any) -> None:
+        committed(self, report)
+        for deliver in self._listeners:
+            deliver(report)
+
+    patch.setattr(tourlog.listeners.Listeners, "committed", twice)
+
+
+def report_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    append = tourlog.connection.Connection._append
+
+    def early(self: Any, draft: Any, *given: Any) -> Any:
+        listeners, self._listeners = self._listeners, tourlog.listeners.Listeners()
+        try:
+            for deliver in () if draft.is_empty() else listeners._listeners:
+                deliver(self._report(draft, True))
+            return append(self, draft, *given)
+        finally:
+            self._listeners = listeners
+
+    patch.setattr(tourlog.connection.Connection, "_append", early)
+
+
+def plain_appends_not_told(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tourlog.plain_appends.PlainAppends, "_is_heard", lambda _: False)
+
+
+def reports_in_the_order_threads_come_back(patch: pytest.MonkeyPatch) -> None:
+    def at_once(self: Any, report: Any) -> None:
+        sleep(0.002 * (get_ident() // 64 % 5))
+        for deliver in self._listeners:
+            deliver(report)
+
+    patch.setattr(tourlog.listeners.Listeners, "expect", lambda _: None)
+    patch.setattr(tourlog.listeners.Listeners, "committed", at_once)
+
+
+def backup_of_the_file_without_its_log(patch: pytest.MonkeyPatch) -> None:
+    def copied(file: Any, made: Path) -> None:
+        shutil.copy(file.path, made)
+
+    patch.setattr(tourlog.storage.backup, "_copy", copied)
+
+
+def verification_blind_to_transactions(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tourlog.storage.verify, "_transactions", lambda *_: iter(()))
+
+
+def expectation_looked_at_before_the_queue(patch: pytest.MonkeyPatch) -> None:
+    """Right as long as nobody else writes."""
+    append = tourlog.connection.Connection.append
+
+    def early(self: Any, documents: Any, *names: str, expect: Any = None, **options: Any) -> Any:
+        if expect is None or self._block is not None or options.get("tx_id") is not None:
+            return append(self, documents, *names, expect=expect, **options)
+        try:
+            with self.transaction():
+                append(self, documents, *names, expect=expect, **options)
+                raise Undone
+        except Undone:
+            sleep(0.01)
+        return append(self, documents, *names, **options)
+
+    patch.setattr(tourlog.connection.Connection, "append", early)
+
+
 MUTANTS: dict[Mutant, int] = {
     dropped_transactions_at_a_crash: 1,
     stale_condition: 0,
@@ -143,5 +323,24 @@ MUTANTS: dict[Mutant, int] = {
     subscription_that_repeats: 3,
     past_one_transaction_off: 0,
     document_lost_by_compaction: 0,
+    metadata_of_an_inner_block_lost: 0,
+    metadata_stated_of_another_transaction: 0,
+    work_run_again_under_a_known_id: 0,
+    since_one_transaction_off: 0,
+    history_without_what_ended: 0,
+    instant_of_a_transaction_before_it: 0,
+    facts_of_a_transaction_without_its_retractions: 0,
+    entity_history_without_its_end: 0,
+    difference_blind_to_what_went: 0,
+    speculation_that_forgets_the_one_below: 0,
+    invariants_of_other_connections_not_seen: 0,
+    dropped_invariant_still_enforced: 0,
+    report_told_twice: 0,
+    report_before_the_commit: 0,
+    plain_appends_not_told: 0,
+    reports_in_the_order_threads_come_back: 0,
+    backup_of_the_file_without_its_log: 0,
+    verification_blind_to_transactions: 0,
+    expectation_looked_at_before_the_queue: 0,
 }
 """Each with the seed to begin at, for it was found there."""
