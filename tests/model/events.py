@@ -3,7 +3,7 @@ nothing of how tourlog works."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -62,9 +62,11 @@ def holding(happened: list[Event]) -> dict[Stated, int]:
     return found
 
 
-def versions(positions: Sequence[Model], name: Any) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """The states one went through, each with the position that left it so."""
-    states = [whole(model).get(name) for model in positions]
-    for model, (before, after) in zip(positions[1:], pairwise(states), strict=True):
-        if repr(before) != repr(after):
-            yield model.t, None if after is None else own(after)
+def versions(positions: Sequence[Model]) -> dict[Any, list[tuple[int, dict[str, Any] | None]]]:
+    """The states each went through, with the positions that left it so."""
+    found: dict[Any, list[tuple[int, dict[str, Any] | None]]] = {}
+    for model, (before, after) in zip(positions[1:], pairwise(map(whole, positions)), strict=True):
+        for name in before.keys() | after.keys():
+            if repr(before.get(name)) != repr(after.get(name)):
+                found.setdefault(name, []).append((model.t, own(after[name]) if name in after else None))
+    return found

@@ -153,10 +153,13 @@ class Machine(Stores):
         assert {(t, key(v)) for t, v in rows} == wanted
 
     def check_entity_histories(self, names: dict[UUID, Any], db: Database, positions: list[Model]) -> None:
+        went_through = versions(positions)
         ids = {who(("entity", e)): e for e in [1, 2, "1", True, "robot", *range(3, db.t + 1)]}
-        ids.update({name: e for e, name in names.items()})
+        # Of documents that nobody changed a few stand for all.
+        often = [e for e, name in names.items() if len(went_through.get(name, [])) > 1]
+        ids.update({names[e]: e for e in [*often, *list(names)[:2], *list(names)[-2:]]})
         for name, e in ids.items():
-            wanted = [(t, None if state is None else {"db/id": e, **state}) for t, state in versions(positions, name)]
+            wanted = [(t, None if state is None else {"db/id": e, **state}) for t, state in went_through.get(name, [])]
             assert_same([(each.t, each.document) for each in db.entity_history(e)], wanted)
 
     @precondition(lambda self: self.model.t)
