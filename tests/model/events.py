@@ -68,5 +68,5 @@ def versions(positions: Sequence[Model]) -> dict[Any, list[tuple[int, dict[str, 
     for model, (before, after) in zip(positions[1:], pairwise(map(whole, positions)), strict=True):
         for name in before.keys() | after.keys():
             if repr(before.get(name)) != repr(after.get(name)):
-                found.setdefault(name, []).append((model.t, own(after[name]) if name in after else None))
+                found.setdefault(name, []).append((model.t, own(after.get(name, {})) or None))
     return found
