@@ -216,12 +216,17 @@ def _rules(calls: list[Call], past: Past) -> Iterator[str]:
 
 def _may_break(call: Call, calls: list[Call], past: Past) -> bool:
     """Whether a call that was refused for an invariant would have broken it at some moment."""
+    positions = _positions(call, calls)
     if call.rule is not None:
-        return bool(
-            call.actual == call.rule[1] and any(past.has_answer(call.actual, t) for t in _positions(call, calls))
-        )
-    stated = ["name", call.name] if call.switch is None else ["switch", call.switch]
-    return bool(call.actual == stated and any(stated in past.required_at(t) for t in _positions(call, calls)))
+        return bool(call.actual == call.rule[1] and any(past.has_answer(call.actual, t) for t in positions))
+    what, *inputs = call.actual
+    if what == "longer":
+        k, length = inputs
+        more = len(call.streams.get(k, ()))
+        breaks = {t for t in positions if more and past.has_answer(["longer", k, length - more], t)}
+    else:
+        breaks = set(positions) if inputs == [call.name if what == "name" else call.switch] else set()
+    return any(call.actual in past.required_at(t) for t in breaks)
 
 
 def _conditions(calls: list[Call], past: Past) -> Iterator[str]:

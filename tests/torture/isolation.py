@@ -104,6 +104,7 @@ KINDS = (
     "long",
     "both",
     "flip",
+    "flip",
     "require",
     "drop",
     *["read"] * 5,
@@ -138,8 +139,12 @@ def read(conn: Connection) -> Call:
 
 
 def rule(conn: Connection, kind: str, rng: Random) -> Call:
-    """Require that nobody states a name, or that the switch is not at a value; or require that no more."""
-    condition = rng.choice((["name", f"name {rng.randint(0, 60)}"], ["switch", rng.randint(0, 2)]))
+    """Require that nobody states a name, that a stream gets no longer, or that the switch is not at a value; or require
+    that no more."""
+    switch = ["switch", rng.randint(0, 2)]
+    k = rng.choice(STREAMS)
+    longer = ["longer", k, len(conn.db().documents({"k": k})) + rng.randint(0, 3)]
+    condition = rng.choice((["name", f"name {rng.randint(0, 60)}"], longer, switch, switch))
     held = [json.loads(each.name) for each in conn.invariants()]
     if kind == "drop" and held and rng.random() < 0.9:
         condition = rng.choice(held)
