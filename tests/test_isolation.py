@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sqlite3
 from collections.abc import Callable
 from itertools import pairwise
@@ -302,6 +303,20 @@ def test_a_fault_put_into_a_history_is_found(history: History, mutant: Callable[
     calls, contents = copy.deepcopy(history)
     mutant(calls, contents)
     assert list(faults(calls, contents)) != []
+
+
+def test_a_writer_that_looks_only_at_its_own_invariants_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault put into tourlog itself, in the processes that write."""
+    fault = "import tourlog.invariants as i; i.Standing.at = lambda self, *_: self._known[1]"
+    (tmp_path / "sitecustomize.py").write_text(fault)
+    inherited = isolation.environment()
+    path = os.pathsep.join([str(tmp_path), inherited["PYTHONPATH"]])
+    monkeypatch.setattr(isolation, "environment", lambda: {**inherited, "PYTHONPATH": path})
+    calls = isolation.recorded(tmp_path / "store", Random().getrandbits(32), "normal", 3.0)
+    found = list(faults(calls, isolation.contents(tmp_path / "store")))
+    assert any("does not hold after it" in fault for fault in found)
 
 
 STORE_MUTANTS = {

@@ -1,7 +1,9 @@
 """The model: the stateful machine of tests/model does what may happen to a store, in any order (appends, conditions,
-invariants, transactions sent twice, consumers, subscriptions, every past, compaction; reopening, crashes, a second
-process, also one that is killed instead of a write), to a model of plain lists and dicts, to a store in memory and to
-one in a file, and asks both engines. Everything a store answers must equal what the model does.
+invariants, transactions sent twice and what is said of them, blocks and runs inside each other, reports to listeners,
+consumers, subscriptions, speculations, compaction; threads that write at the same time; backups of a file that is
+written; reopening, crashes, a second process, also one that is killed instead of a write), to a model of plain lists
+and dicts, to a store in memory and to one in a file, and asks both engines for every past. Everything a store answers
+must equal what the model does, and what threads are told what it does in some order.
 """
 
 from __future__ import annotations
