@@ -18,7 +18,14 @@ def test_stores_do_what_the_model_does(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "mutant", [mutants.stale_condition, mutants.consumer_done_twice], ids=lambda mutant: mutant.__name__
+    "mutant",
+    [
+        mutants.stale_condition,
+        mutants.consumer_done_twice,
+        mutants.report_told_twice,
+        mutants.backup_of_the_file_without_its_log,
+    ],
+    ids=lambda mutant: mutant.__name__,
 )
 def test_a_fault_put_into_tourlog_is_found(mutant: mutants.Mutant) -> None:
     assert is_found(mutant, mutants.MUTANTS[mutant])
