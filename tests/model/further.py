@@ -39,7 +39,7 @@ DAMAGE = (
 
 @st.composite
 def any_actions(draw: st.DrawFn, model: Model) -> Action:
-    kind = draw(st.sampled_from(["append", "append", "append if", "expect", "transact", "run", "rule"]))
+    kind = draw(st.sampled_from(["append", "append if", "expect", "expect", "expect", "transact", "run", "rule"]))
     if kind == "rule":
         return draw(st.sampled_from(["require", "drop"])), draw(st.sampled_from(list(INVARIANTS)))
     if kind in ("transact", "run"):

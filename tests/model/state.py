@@ -378,6 +378,15 @@ INVARIANTS: dict[str, tuple[str, tuple[Any, ...], Callable[[list[dict[str, Any]]
 of entities."""
 
 
+BREAKING: dict[str, list[dict[str, Any]]] = {
+    "no text": [{"n": "1"}],
+    "tags need n": [{"tags": [0]}],
+    "none both": [{"n": 0, "tags": [0]}],
+    "one at most": [{"n": ""}, {"n": ""}],
+}
+"""Documents after which an invariant has an answer."""
+
+
 def _count(model: Model, test: Callable[[dict[str, Any]], bool]) -> int:
     return sum(map(test, model.states()))
 
