@@ -233,7 +233,7 @@ def append_made_against_an_invariant(calls: list[Call], _: Contents) -> None:
 
 def refused_for_an_invariant_that_nobody_added(calls: list[Call], _: Contents) -> None:
     call = next(call for call in calls if call.refused == "invariant")
-    call.actual = [call.actual[0], "nobody's"]
+    call.actual = ["name", "nobody's"]
 
 
 def dropped_invariant_that_was_not_there(calls: list[Call], _: Contents) -> None:
