@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sqlite3
 from collections.abc import Callable
 from itertools import pairwise
@@ -22,7 +23,7 @@ History = tuple[list[Call], Contents]
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     path = tmp_path_factory.mktemp("isolation") / "store"
-    calls = isolation.recorded(path, Random().getrandbits(32), "full", 2.0)
+    calls = isolation.recorded(path, Random().getrandbits(32), "normal", 3.0)
     return calls, isolation.contents(path)
 
 
@@ -30,7 +31,8 @@ def test_transactions_are_strictly_serialisable_and_snapshots_are_prefixes(histo
     calls, contents = history
     assert list(faults(calls, contents)) == []
     assert sum(1 for call in calls if call.kind == "append" and call.t) > 20
-    assert {call.refused for call in calls} == {None, "expect", "unless", "only_if"}
+    assert {call.refused for call in calls} >= {None, "expect", "unless", "only_if", "invariant"}
+    assert {call.rule[0] for call in calls if call.rule and call.t} == {"require", "drop"}
 
 
 def appends(calls: list[Call], spanning: int = 1) -> list[Call]:
@@ -204,6 +206,60 @@ def switch_seen_elsewhere(calls: list[Call], _: Contents) -> None:
     next(call for call in calls if call.kind == "read" and call.switch is not None).switch = 7
 
 
+def rules(calls: list[Call], kind: str, what: str = "switch") -> list[Call]:
+    found = [call for call in calls if call.kind == "append" and call.t and call.rule and call.rule[0] == kind]
+    return sorted((call for call in found if call.rule[1][0] == what), key=lambda call: call.t or 0)
+
+
+def invariant_added_against_what_is_there(calls: list[Call], _: Contents) -> None:
+    """An invariant was to be true of the switch where it stood."""
+    flips = sorted((call for call in appends(calls, 0) if call.switch is not None), key=lambda c: c.t or 0)
+    require = next(each for each in rules(calls, "require") if (each.t or 0) > (flips[0].t or 0))
+    flip = next(each for each in reversed(flips) if (each.t or 0) < (require.t or 0))
+    require.rule = ["require", ["switch", flip.switch]]
+
+
+def append_made_against_an_invariant(calls: list[Call], _: Contents) -> None:
+    """The switch was set in the life of an invariant to where that forbids it."""
+    for require in rules(calls, "require"):
+        later = [each for each in rules(calls, "drop") if (each.t or 0) > (require.t or 0)]
+        end = next((each.t or 0 for each in later if each.rule[1] == require.rule[1]), 1 << 62)
+        for flip in appends(calls, 0):
+            if flip.switch is not None and (require.t or 0) < (flip.t or 0) < end:
+                flip.switch = require.rule[1][1]
+                return
+    raise AssertionError("the switch was set while an invariant held")
+
+
+def refused_for_an_invariant_that_nobody_added(calls: list[Call], _: Contents) -> None:
+    call = next(call for call in calls if call.refused == "invariant")
+    call.actual = ["name", "nobody's"]
+
+
+def dropped_invariant_that_was_not_there(calls: list[Call], _: Contents) -> None:
+    rules(calls, "drop")[0].rule = ["drop", ["switch", 7]]
+
+
+def invariant_added_twice(calls: list[Call], _: Contents) -> None:
+    """A drop between two additions is lost."""
+    known = rules(calls, "require")
+    first = next(each for n, each in enumerate(known) if each.rule in [later.rule for later in known[n + 1 :]])
+    calls[:] = [call for call in calls if call.rule != ["drop", first.rule[1]]]
+
+
+def invariants_not_seen_by_a_snapshot(calls: list[Call], _: Contents) -> None:
+    next(call for call in calls if call.kind == "read" and call.required).required = []
+
+
+def invariant_missing_that_was_there(calls: list[Call], _: Contents) -> None:
+    """It was said not to be required, while it was for the whole of the call."""
+    require = rules(calls, "require")[0]
+    calls.append(
+        Call("append", require.ended + 1, require.ended + 2, rule=["drop", require.rule[1]], refused="missing")
+    )
+    calls[:] = [call for call in calls if not (call.rule == ["drop", require.rule[1]] and call.refused is None)]
+
+
 MUTANTS: list[Callable[[list[Call], Contents], None]] = [
     dropped_transaction,
     dropped_newest_transaction,
@@ -232,6 +288,13 @@ MUTANTS: list[Callable[[list[Call], Contents], None]] = [
     condition_judged_on_an_older_position,
     stream_longer_than_allowed,
     switch_seen_elsewhere,
+    invariant_added_against_what_is_there,
+    append_made_against_an_invariant,
+    refused_for_an_invariant_that_nobody_added,
+    dropped_invariant_that_was_not_there,
+    invariant_added_twice,
+    invariants_not_seen_by_a_snapshot,
+    invariant_missing_that_was_there,
 ]
 
 
@@ -240,6 +303,20 @@ def test_a_fault_put_into_a_history_is_found(history: History, mutant: Callable[
     calls, contents = copy.deepcopy(history)
     mutant(calls, contents)
     assert list(faults(calls, contents)) != []
+
+
+def test_a_writer_that_looks_only_at_its_own_invariants_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault put into tourlog itself, in the processes that write."""
+    fault = "import tourlog.invariants as i; i.Standing.at = lambda self, *_: self._known[1]"
+    (tmp_path / "sitecustomize.py").write_text(fault)
+    inherited = isolation.environment()
+    path = os.pathsep.join([str(tmp_path), inherited["PYTHONPATH"]])
+    monkeypatch.setattr(isolation, "environment", lambda: {**inherited, "PYTHONPATH": path})
+    calls = isolation.recorded(tmp_path / "store", Random().getrandbits(32), "normal", 3.0)
+    found = list(faults(calls, isolation.contents(tmp_path / "store")))
+    assert any("does not hold after it" in fault for fault in found)
 
 
 STORE_MUTANTS = {

@@ -5,20 +5,27 @@ from __future__ import annotations
 
 import pytest
 from model import mutants
-from model.machine import Stores
+from model.further import Machine
 from torture.model import play
 from torture.mutants import is_found
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_stores_do_what_the_model_does(seed: int) -> None:
-    before = Stores.steps
-    play(Stores, seed, examples=4, steps=30)
-    assert Stores.steps > before + 50
+    before = Machine.steps
+    play(Machine, seed, examples=4, steps=30)
+    assert Machine.steps > before + 50
 
 
 @pytest.mark.parametrize(
-    "mutant", [mutants.stale_condition, mutants.consumer_done_twice], ids=lambda mutant: mutant.__name__
+    "mutant",
+    [
+        mutants.stale_condition,
+        mutants.consumer_done_twice,
+        mutants.report_told_twice,
+        mutants.backup_of_the_file_without_its_log,
+    ],
+    ids=lambda mutant: mutant.__name__,
 )
 def test_a_fault_put_into_tourlog_is_found(mutant: mutants.Mutant) -> None:
     assert is_found(mutant, mutants.MUTANTS[mutant])

@@ -399,3 +399,11 @@ def test_a_difference_is_that_of_the_facts_and_its_transactions_are_those_of_the
         ends = {key: max((f.tx for f in gone if (f.e, f.a, repr(f.v)) == key), default=0) for key in before}
         ended = [f._replace(tx=ends[key], added=False) for key, f in before.items() if key not in after]
         assert sorted(went, key=repr) == sorted(ended, key=repr)
+
+
+def test_a_transaction_of_which_nothing_is_said_any_more_states_nothing() -> None:
+    with tourlog.connect() as conn:
+        conn.append([{"k": "a"}], "k", meta={"who": "bob"})
+        db = conn.transact([("db/retract", 1, "who", "bob")]).db_after
+        assert (db.entity(1), db.pull("[*]", 1)) == (None, None)
+        assert [each.document for each in db.entity_history(1)] == [{"db/id": 1, "who": "bob"}, None]

@@ -107,8 +107,10 @@ def versions(snapshot: Snapshot, e: Any) -> list[EntityVersion]:
     """The states an entity went through, oldest first: one for each transaction that changed it."""
     if type(e) is str and e == OFFSET_METADATA:
         raise ArgumentError(f"{OFFSET_METADATA!r} is a view of the streams: see it as_of a position", argument="eid")
-    found = [(t, {ID_KEY: e, **_own(state)} if state else None) for t, state in _states(snapshot, e)]
-    return [EntityVersion(t, _instant(snapshot.log, t), document) for t, document in reversed(found)]
+    found = [(t, _own(state or {})) for t, state in _states(snapshot, e)]
+    return [
+        EntityVersion(t, _instant(snapshot.log, t), {ID_KEY: e, **own} if own else None) for t, own in reversed(found)
+    ]
 
 
 def _states(snapshot: Snapshot, e: Any) -> Iterator[tuple[int, dict[str, Any] | None]]:

@@ -176,12 +176,8 @@ class Snapshot:
         state = self.state(e)
         if state and self.since:
             state = {key: new for key, value in state.items() for new in self._added(e, key, value)}
-        if not state:
-            return None
-        return {
-            ID_KEY: e,
-            **{key: value for key, value in state.items() if not key.startswith(SYSTEM_PREFIX)},
-        }
+        own = {key: value for key, value in (state or {}).items() if not key.startswith(SYSTEM_PREFIX)}
+        return {ID_KEY: e, **own} if own else None
 
     def _added(self, e: Any, attribute: str, content: Any) -> Iterator[Any]:
         """The content of an attribute cut to what was added after `since`; nothing if nothing was."""

@@ -14,6 +14,7 @@ from tourlog import (
     Database,
     InvariantError,
     Stream,
+    TransactionError,
     append,
     call,
 )
@@ -29,6 +30,8 @@ def act(conn: Connection, action: Action) -> Outcome:
         return "ConditionError", len(error.details["rows"])
     except InvariantError:
         return "InvariantError", None
+    except TransactionError:
+        return "TransactionError", None
     except ArgumentError:
         return "ArgumentError", None
     return "done", report.t, spans(report.offsets)
@@ -36,19 +39,44 @@ def act(conn: Connection, action: Action) -> Outcome:
 
 def _act(conn: Connection, action: Action) -> Any:
     match action:
-        case "append", names, documents, {"way": "call", "tx_id": tx_id}:
-            return conn.transact([call(append, documents, *names)], tx_id=tx_id)
-        case "append", names, documents, {"way": "prepared", "tx_id": tx_id}:
-            return conn.transact(append(conn.db(), documents, *names), tx_id=tx_id)
+        case "append", names, documents, {"way": "call", **options}:
+            return conn.transact([call(append, documents, *names)], **options)
+        case "append", names, documents, {"way": "prepared", **options}:
+            return conn.transact(append(conn.db(), documents, *names), **options)
         case "append", names, documents, options:
             return conn.append(documents, *names, **{name: _option(name, value) for name, value in options.items()})
-        case "transact", operations, tx_id:
-            return conn.transact(list(map(data_of, operations)), tx_id=tx_id)
+        case "transact", operations, options:
+            return conn.transact(list(map(data_of, operations)), **options)
+        case "run", operations, options:
+            return _run(conn, operations, dict(options))
         case "require", name:
-            return conn.require(name, INVARIANTS[name][0])
+            query, inputs, _ = INVARIANTS[name]
+            return conn.require(name, query, *inputs)
         case "drop", name:
             return conn.drop_invariant(name)
     raise AssertionError(action)
+
+
+def _run(conn: Connection, operations: list[Operation], options: dict[str, Any]) -> Any:
+    """As one piece of work, of blocks and runs inside each other; half of what is said of it is said inside."""
+    meta = options.get("meta") or {}
+    outer, inner = dict(list(meta.items())[::2]), dict(list(meta.items())[1::2])
+
+    def work() -> None:
+        with conn.transaction(meta=inner):
+            _do_one(conn, operations[0])
+        for operation in operations[1:]:
+            conn.run(lambda operation=operation: _do_one(conn, operation))
+
+    return conn.run(work, **{**options, "meta": outer})
+
+
+def _do_one(conn: Connection, operation: Operation) -> None:
+    match operation:
+        case "append", names, documents:
+            conn.append(documents, *names)
+        case _:
+            conn.transact([data_of(operation)])
 
 
 def _option(name: str, value: Any) -> Any:

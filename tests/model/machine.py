@@ -21,6 +21,7 @@ from model.actions import act, data_of, without_id
 from model.checks import CONSUMERS, ENGINES, assert_equal, assert_same, check, held, should_hold
 from model.other import Other
 from model.state import (
+    BREAKING,
     CONDITIONS,
     INVARIANTS,
     Action,
@@ -33,8 +34,10 @@ from model.state import (
     Target,
     acted,
     appended,
+    meta_of,
     placed,
     read,
+    spans,
     told,
     transacted,
 )
@@ -46,6 +49,8 @@ SCALARS = st.sampled_from([0, 1, True, "1", None, "", {"x": 1}])
 VALUES = SCALARS | st.lists(st.sampled_from([0, 1, True, "1"]), max_size=3)
 IDS = st.sampled_from([1, 2, "1", True, "robot"])
 TX_IDS = st.none() | st.sampled_from(["a", "b", "c", "d", "e", "f"])
+SAID = st.dictionaries(st.sampled_from(["who", "why", "n"]), SCALARS, max_size=3)
+OPTIONS = st.fixed_dictionaries({}, optional={"tx_id": TX_IDS, "meta": st.none() | SAID})
 WRITERS = st.sampled_from(["first", "second", "other"])
 WAYS = ("append", "append", "call", "prepared")
 
@@ -107,14 +112,19 @@ class Stores(RuleBasedStateMachine):
     engines: ClassVar[tuple[str, str]] = ENGINES
     """What is asked most of the time, and what at every fourth step."""
 
+    seldom: ClassVar[int] = 1
+    """Everything is read at every so many steps."""
+
     @initialize()
     def open(self) -> None:
         self.stack = ExitStack()
         self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.lives = 0
+        self.taken_steps = 0
         self.memory = tourlog.connect()
         self.open_files()
         self.positions = [Model()]
+        self.wrote: list[tuple[int, str]] = []
         self.log: list[Placed] = []
         self.snapshots: list[tuple[list[Database], Model]] = []
         self.followed = 0
@@ -154,10 +164,12 @@ class Stores(RuleBasedStateMachine):
     def databases(self) -> list[Database]:
         return [conn.db() for conn in self.connections]
 
-    def moved(self, after: Model) -> None:
+    def moved(self, after: Model, writer: str) -> None:
+        """The file was written by this one of those who can."""
         if after.t > self.model.t:
             self.log += placed(self.model, after)
             self.positions.append(after)
+            self.wrote.append((after.t, writer))
 
     # Transactions.
 
@@ -177,8 +189,8 @@ class Stores(RuleBasedStateMachine):
                 dropped.append(operation[1])
         return kept
 
-    def do(self, action: Action, writer: str = "first") -> Outcome:
-        """Both stores do what the model does and say what it says, whoever writes the file."""
+    def do(self, action: Action, writer: str = "first", wrote: str | None = None) -> Outcome:
+        """Both stores do what the model does and say what it says, whoever writes the file, or `wrote` it already."""
         after, wanted = acted(self.model, action)
         given = repr(action)
         assert_equal(act(self.memory, action), wanted)
@@ -187,13 +199,12 @@ class Stores(RuleBasedStateMachine):
         else:
             assert_equal(act(self.files[writer == "second"], action), wanted)
         assert repr(action) == given
-        self.moved(after)
+        self.moved(after, wrote or writer)
         return wanted
 
-    @rule(operation=appends(), way=st.sampled_from(WAYS), tx_id=TX_IDS, writer=WRITERS)
-    def append(self, operation: Operation, way: str, tx_id: str | None, writer: str) -> None:
-        options = {} if way == "append" else {"way": way}
-        self.do((*operation, {"tx_id": tx_id, **options}), writer)
+    @rule(operation=appends(), way=st.sampled_from(WAYS), options=OPTIONS, writer=WRITERS)
+    def append(self, operation: Operation, way: str, options: dict[str, Any], writer: str) -> None:
+        self.do((*operation, options if way == "append" else {"way": way, **options}), writer)
 
     @rule(data=st.data(), operation=appends(), options=conditions() | st.just({}), more=conditions(), writer=WRITERS)
     def append_if(
@@ -204,8 +215,7 @@ class Stores(RuleBasedStateMachine):
         options = {**options, **data.draw(st.sampled_from([{}, more]))}
         if not options or data.draw(st.booleans()):
             options["expect"] = data.draw(expectations(self.model, names, documents))
-        tx_id = data.draw(TX_IDS)
-        self.do((*operation, options if tx_id is None else {**options, "tx_id": tx_id}), writer)
+        self.do((*operation, {**options, **data.draw(OPTIONS)}), writer)
 
     @rule(
         operation=st.just(("append", ("k",), [{"k": "foo", "n": 0}])) | appends(),
@@ -220,22 +230,22 @@ class Stores(RuleBasedStateMachine):
         self.do(("append", ("k",), [{"k": "foo", "n": value}], {}), writer)
         self.do((*operation, {kind: (name, value)}), then)
 
-    @rule(data=st.data(), writer=WRITERS)
-    def transact(self, data: st.DataObject, writer: str) -> None:
-        self.do(("transact", self.operations(data), data.draw(TX_IDS)), writer)
+    @rule(data=st.data(), kind=st.sampled_from(["transact", "run"]), options=OPTIONS, writer=WRITERS)
+    def transact(self, data: st.DataObject, kind: str, options: dict[str, Any], writer: str) -> None:
+        self.do((kind, self.operations(data), options), writer)
 
     @precondition(lambda self: self.model.ids)
-    @rule(data=st.data(), operation=appends(), writer=WRITERS)
-    def again(self, data: st.DataObject, operation: Operation, writer: str) -> None:
+    @rule(data=st.data(), kind=st.sampled_from(["transact", "run"]), operation=appends(), writer=WRITERS)
+    def again(self, data: st.DataObject, kind: str, operation: Operation, writer: str) -> None:
         """A transaction that is stored is not stored again, by whoever it is sent, but told as it was."""
         tx_id = data.draw(st.sampled_from(sorted(self.model.ids)))
         before = self.model.t
-        assert self.do(("transact", [operation], tx_id), writer) == self.model.ids[tx_id]
+        assert self.do((kind, [operation], {"tx_id": tx_id}), writer) == self.model.ids[tx_id]
         assert self.model.t == before
 
-    @rule(data=st.data(), writer=WRITERS)
-    def fail_half_way(self, data: st.DataObject, writer: str) -> None:
-        self.do(("transact", [*self.operations(data), ("fail",), *self.operations(data, 2)], None), writer)
+    @rule(data=st.data(), kind=st.sampled_from(["transact", "run"]), writer=WRITERS)
+    def fail_half_way(self, data: st.DataObject, kind: str, writer: str) -> None:
+        self.do((kind, [*self.operations(data), ("fail",), *self.operations(data, 2)], {}), writer)
 
     @rule(data=st.data(), ending=st.sampled_from(["commit", "inner failure", "failure", "refusal"]))
     def block(self, data: st.DataObject, ending: str) -> None:
@@ -270,13 +280,16 @@ class Stores(RuleBasedStateMachine):
             else:
                 assert held
         if held and ending in ("commit", "refusal"):
-            self.moved(after)
+            self.moved(after, "first")
 
-    @rule(name=st.sampled_from(list(INVARIANTS)), writer=WRITERS, anew=st.booleans())
-    def require_or_drop(self, name: str, writer: str, anew: bool) -> None:
+    @rule(name=st.sampled_from(list(INVARIANTS)), writer=WRITERS, anew=st.booleans(), tried=st.booleans())
+    def require_or_drop(self, name: str, writer: str, anew: bool, tried: bool) -> None:
+        """One that holds is enforced, and one that was dropped no more."""
         kind = "drop" if name in self.model.required and not anew else "require"
         self.do((kind, name), writer)
         self.do((kind, name), "first")
+        if tried and (kind == "drop" or name in self.model.required):
+            self.do(("append", ("k",), [{"k": "foo", **each} for each in BREAKING[name]], {}), "first")
 
     # Subscriptions and consumers.
 
@@ -340,16 +353,16 @@ class Stores(RuleBasedStateMachine):
         items = read(self.model, self.log, reading)[:most]
         places = [(*told(stream), offset) for _, stream, offset, _ in items]
         made = ("upsert", ("entity", "robot"), {"n": [self.model.t % 7]})
-        self.do(("transact", [made, ("done", name, places)], data.draw(TX_IDS)), writer)
+        self.do(("transact", [made, ("done", name, places)], data.draw(OPTIONS)), writer)
         if places and data.draw(st.booleans()):
-            self.do(("transact", [("done", name, places)], None), "first")
+            self.do(("transact", [("done", name, places)], {}), "first")
         self.taken(reading, most)
 
     @rule(data=st.data(), name=st.sampled_from(CONSUMERS), offset=st.integers(0, 3), writer=WRITERS)
     def replay(self, data: st.DataObject, name: str, offset: int, writer: str) -> None:
         streams = [told(stream) for stream, documents in self.model.streams.values() if documents]
         place = data.draw(st.sampled_from([None, *streams]))
-        self.do(("transact", [("rewind", name, place, data.draw(st.sampled_from([0, offset])))], None), writer)
+        self.do(("transact", [("rewind", name, place, data.draw(st.sampled_from([0, offset])))], {}), writer)
 
     @rule(anew=st.booleans())
     def follow(self, anew: bool) -> None:
@@ -391,9 +404,14 @@ class Stores(RuleBasedStateMachine):
         """What came and what went between two positions, and the transactions between them."""
         names = {outcome[1]: tx_id for tx_id, outcome in self.model.ids.items()}
         for db in self.databases():
-            past = [(each.t, each.tx_id, dict(each.offsets)) for each in db.tx_range(older.t + 1, newer.t + 1)]
-            steps = pairwise(self.positions[older.t : newer.t + 1])
-            assert past == [(after.t, names.get(after.t), appended(before, after)) for before, after in steps]
+            past = [
+                (each.t, each.tx_id, each.meta, spans(each.offsets)) for each in db.tx_range(older.t + 1, newer.t + 1)
+            ]
+            wanted_past = [
+                (after.t, names.get(after.t), meta_of(self.model, after.t), spans(appended(before, after)))
+                for before, after in pairwise(self.positions[older.t : newer.t + 1])
+            ]
+            assert_same(past, wanted_past)
             before, after = (
                 {(key(fact.e), fact.a, key(fact.v)): fact for fact in db.as_of(model.t).facts()}
                 for model in (older, newer)
@@ -465,7 +483,7 @@ class Stores(RuleBasedStateMachine):
         self.snapshots = [([dbs[0]], model) for dbs, model in self.snapshots]
         self.follow_from(self.subscriptions[0].position)
         for tx_id in list(self.model.ids)[-1:]:
-            self.do(("transact", [("append", ("k",), [{"k": "foo"}])], tx_id), "second")
+            self.do(("transact", [("append", ("k",), [{"k": "foo"}])], {"tx_id": tx_id}), "second")
 
     @rule(data=st.data(), moment=st.sampled_from(["at rest", "in a block", "after a block that failed"]))
     def crash(self, data: st.DataObject, moment: str) -> None:
@@ -493,7 +511,7 @@ class Stores(RuleBasedStateMachine):
     def kill(self, data: st.DataObject, operation: Operation, writes: int, number: int) -> None:
         """The other process is killed instead of a write, or when it has answered. Whether its transaction is there is
         unknown, unless it answered; sent again it is there, once, and as the model has it."""
-        action = ("transact", [operation, *self.operations(data, 2)], f"killed {number}")
+        action = ("transact", [operation, *self.operations(data, 2)], {"tx_id": f"killed {number}"})
         before = self.model
         after, wanted = acted(before, action)
         answered = self.other.act_and_die(action, writes)
@@ -501,7 +519,7 @@ class Stores(RuleBasedStateMachine):
         assert t == after.t if answered else t in (before.t, after.t)
         assert held(self.files[1]) == should_hold(after if t == after.t else before)
         self.other.open(self.path)
-        assert self.do(action, "second") == wanted
+        assert self.do(action, "second", "other" if t == after.t else "second") == wanted
 
     @rule()
     def ask_other(self) -> None:
@@ -515,8 +533,10 @@ class Stores(RuleBasedStateMachine):
         for conn in (self.memory, *self.files):
             assert conn.db().t == self.model.t
             assert {each.name for each in conn.invariants()} == self.model.required
-        for number, db in enumerate(self.databases()):
-            check(db, self.model, self.engines[Stores.steps % 4 == number])
+        self.taken_steps += 1  # its own, so that a life that is lived again is the same
+        if self.taken_steps % self.seldom == 0:
+            for number, db in enumerate(self.databases()):
+                check(db, self.model, self.engines[self.taken_steps % 4 == number])
 
 
 def subscribed(conn: Connection, reading: Reading, start: Any = None) -> tourlog.Subscription:

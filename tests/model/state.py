@@ -20,7 +20,10 @@ Operation = tuple[Any, ...]
 
 Action = tuple[Any, ...]
 """A transaction, of literals only, so that it can be told to another process: ("append", names, documents, options),
-("transact", operations, tx_id), ("require", name) or ("drop", name)."""
+("transact", operations, options), ("run", operations, options), ("require", name) or ("drop", name)."""
+
+META = "db/meta"
+"""What the entity of a transaction states that the caller said something about."""
 
 Outcome = tuple[Any, ...]
 """("done", position, offsets by stream), or the error's name and what it tells."""
@@ -137,7 +140,10 @@ class Model:
 
     def broken(self) -> bool:
         """Whether an invariant is."""
-        return any(INVARIANTS[name][1](state) for name in self.required for state in self.states())
+        return any(self.breaks(name) for name in self.required)
+
+    def breaks(self, invariant: str) -> bool:
+        return INVARIANTS[invariant][2](self.states())
 
     def contents(self) -> Any:
         """Everything, so that two positions can be told apart."""
@@ -162,9 +168,10 @@ def acted(model: Model, action: Action) -> tuple[Model, Outcome]:
                     return model, model.ids[tx_id]
                 _check_expected(model, names, documents, options.get("expect"))
                 _check_conditions(model, options)
-                return _committed(model, [("append", names, documents)], tx_id)
-            case "transact", operations, tx_id:
-                return (model, model.ids[tx_id]) if tx_id in model.ids else _committed(model, operations, tx_id)
+                return _committed(model, [("append", names, documents)], options)
+            case "transact" | "run", operations, options:
+                tx_id = options.get("tx_id")
+                return (model, model.ids[tx_id]) if tx_id in model.ids else _committed(model, operations, options)
             case "require", name:
                 return _required(model, name, model.required | {name})
             case "drop", name:
@@ -187,11 +194,14 @@ def transacted(model: Model, operations: list[Operation]) -> Model:
     return after
 
 
-def _committed(model: Model, operations: list[Operation], tx_id: str | None) -> tuple[Model, Outcome]:
+def _committed(model: Model, operations: list[Operation], options: Mapping[str, Any]) -> tuple[Model, Outcome]:
+    tx_id, meta = options.get("tx_id"), options.get("meta")
     after = transacted(model, operations)
     if after is model and tx_id is not None:
         after = copy.deepcopy(model)
         after.t += 1
+    if meta and after is not model:
+        _annotate(after, meta)
     if after.broken():
         raise Refused("InvariantError", None)
     outcome = ("done", after.t, spans(appended(model, after)))
@@ -200,12 +210,31 @@ def _committed(model: Model, operations: list[Operation], tx_id: str | None) -> 
     return after, outcome
 
 
+def _annotate(model: Model, meta: dict[str, Any]) -> None:
+    """State something of the newest transaction; an entity of the caller's may have its id."""
+    state = model.state(("entity", model.t))
+    if state and META not in state:
+        raise Refused("TransactionError", None)
+    model.put(("entity", model.t), {META: True, **state, **copy.deepcopy(meta)})
+
+
+def meta_of(model: Model, t: int) -> dict[str, Any]:
+    """What is said of a transaction."""
+    state = model.state(("entity", t))
+    return own(state) if META in state else {}
+
+
+def own(state: dict[str, Any]) -> dict[str, Any]:
+    """A state without what is the system's."""
+    return {name: value for name, value in state.items() if not name.startswith("db/")}
+
+
 def _required(model: Model, name: str, required: frozenset[str]) -> tuple[Model, Outcome]:
     if required == model.required:
         return model, ("done", model.t, [])
     after = copy.deepcopy(model)
     after.t, after.required = after.t + 1, required
-    if any(INVARIANTS[name][1](state) for state in model.states()) and name in required:
+    if name in required and model.breaks(name):
         raise Refused("InvariantError", None)
     return after, ("done", after.t, [])
 
@@ -327,18 +356,35 @@ def _is_reached(model: Model, each: Placed, reading: Reading) -> bool:
 
 # What is asked.
 
-INVARIANTS: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
-    "no text": ('[:find ?e :where [?e :n "1"]]', lambda state: has(state, "n", "1")),
+INVARIANTS: dict[str, tuple[str, tuple[Any, ...], Callable[[list[dict[str, Any]]], bool]]] = {
+    "no text": ('[:find ?e :where [?e :n "1"]]', (), lambda states: any(has(state, "n", "1") for state in states)),
     "tags need n": (
         "[:find ?e :where [?e :tags _] (not [?e :n _])]",
-        lambda state: bool(distinct(state, "tags")) and not distinct(state, "n"),
+        (),
+        lambda states: any(distinct(state, "tags") and not distinct(state, "n") for state in states),
     ),
     "none both": (
         "[:find ?e :where [?e :n ?v] [?e :tags ?v]]",
-        lambda state: any(has(state, "n", tag) for tag in distinct(state, "tags")),
+        (),
+        lambda states: any(has(state, "n", tag) for state in states for tag in distinct(state, "tags")),
+    ),
+    "one at most": (
+        "[:find ?e :in $ ?v :where [?e :n ?v] [?f :n ?v] [(not= ?e ?f)]]",
+        ("",),
+        lambda states: sum(has(state, "n", "") for state in states) > 1,
     ),
 }
-"""Queries that may be required to stay empty, and which states of one entity are in their answers."""
+"""Queries that may be required to stay empty, their inputs, and whether they have an answer where these are the states
+of entities."""
+
+
+BREAKING: dict[str, list[dict[str, Any]]] = {
+    "no text": [{"n": "1"}],
+    "tags need n": [{"tags": [0]}],
+    "none both": [{"n": 0, "tags": [0]}],
+    "one at most": [{"n": ""}, {"n": ""}],
+}
+"""Documents after which an invariant has an answer."""
 
 
 def _count(model: Model, test: Callable[[dict[str, Any]], bool]) -> int:

@@ -21,7 +21,8 @@ class Call:
     """One call as its caller noted it, in ns of a clock that all share. Of an append: the position it was told (None
     when it was refused), the ids of its documents by stream, the spans it was told, the offsets it expected by stream,
     its conditions, the name its first document states, what it set the switch to; if it was refused, for which of
-    these, and the stream and the end it was told. Of a read: the position, what it saw."""
+    these, and the stream and the end it was told, or the invariant. What adds or drops an invariant is an append with a
+    `rule`, or known when there was nothing to write. Of a read: the position, what it saw, what was required."""
 
     kind: str
     began: int
@@ -33,6 +34,8 @@ class Call:
     conditions: dict[str, Any] = field(default_factory=dict)
     name: str | None = None
     switch: int | None = None
+    rule: Any = None
+    required: Any = None
     refused: str | None = None
     actual: Any = None
 
@@ -47,7 +50,9 @@ def faults(calls: list[Call], contents: Contents) -> Iterator[str]:
     yield from _real_time(calls)
     yield from _switches(calls)
     yield from _expectations(calls, contents)
-    yield from _conditions(calls, Past(made, contents))
+    past = Past(made, contents)
+    yield from _conditions(calls, past)
+    yield from _rules(calls, past)
 
 
 def _dense(contents: Contents) -> Iterator[str]:
@@ -155,6 +160,7 @@ class Past:
     def __init__(self, made: list[Call], contents: Contents) -> None:
         self._contents = contents
         self._names = {call.name: call.t or 0 for call in sorted(made, key=lambda call: -(call.t or 0)) if call.name}
+        self._rules = sorted((call.t or 0, *call.rule) for call in made if call.rule is not None)
         self._flips = sorted((call.t or 0, call.switch) for call in made if call.switch is not None)
 
     def has_answer(self, condition: list[Any], t: int) -> bool:
@@ -171,6 +177,56 @@ class Past:
     def switch_at(self, t: int) -> int | None:
         number = bisect_right(self._flips, t, key=lambda each: each[0])
         return self._flips[number - 1][1] if number else None
+
+    def required_at(self, t: int) -> list[Any]:
+        """The invariants that hold at a position, sorted."""
+        held: list[Any] = []
+        for at, kind, condition in self._rules:
+            if at <= t and kind == "require":
+                held.append(condition)
+            elif at <= t and condition in held:
+                held.remove(condition)
+        return sorted(held)
+
+    def is_broken(self, t: int) -> list[Any]:
+        """The invariants that hold at a position and have an answer there."""
+        return [condition for condition in self.required_at(t) if self.has_answer(condition, t)]
+
+
+def _rules(calls: list[Call], past: Past) -> Iterator[str]:
+    """No invariant has an answer while it holds; one that a call was refused for held at some moment of the call, or
+    had an answer then if it was to be added; what was added was not there, what was dropped was; a snapshot knows
+    them."""
+    for call in calls:
+        kind, condition = call.rule or ("", None)
+        if call.kind == "read" and call.required != past.required_at(call.t or 0):
+            yield f"a snapshot at {call.t} saw {call.required} required, not {past.required_at(call.t or 0)}"
+        if call.kind == "append" and call.t is not None:
+            for broken in past.is_broken(call.t):
+                yield f"append at {call.t} was made, and the invariant {broken} does not hold after it"
+            if kind and (condition in past.required_at(call.t - 1)) is not (kind == "drop"):
+                yield f"a call to {kind} {condition} was made at {call.t}, where there was nothing to do"
+        if call.kind == "known" and condition not in past.required_at(call.t or 0):
+            yield f"a call to {kind} {condition} was told that it is required at {call.t}, which it was not"
+        if call.refused == "missing" and all(condition in past.required_at(t) for t in _positions(call, calls)):
+            yield f"a call to {kind} {condition} was told that it is not required, which it was all the while"
+        if call.refused == "invariant" and not _may_break(call, calls, past):
+            yield f"a call was refused for the invariant {call.actual}, which it could not break"
+
+
+def _may_break(call: Call, calls: list[Call], past: Past) -> bool:
+    """Whether a call that was refused for an invariant would have broken it at some moment."""
+    positions = _positions(call, calls)
+    if call.rule is not None:
+        return bool(call.actual == call.rule[1] and any(past.has_answer(call.actual, t) for t in positions))
+    what, *inputs = call.actual
+    if what == "longer":
+        k, length = inputs
+        more = len(call.streams.get(k, ()))
+        breaks = {t for t in positions if more and past.has_answer(["longer", k, length - more], t)}
+    else:
+        breaks = set(positions) if inputs == [call.name if what == "name" else call.switch] else set()
+    return any(call.actual in past.required_at(t) for t in breaks)
 
 
 def _conditions(calls: list[Call], past: Past) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Isolation: threads of several processes append (with and without `expect=`, `unless=` and `only_if=`, over one
-stream and two), set a switch and read snapshots of one store, and note when each call began and ended and what it saw.
+stream and two), set a switch, add and drop invariants and read snapshots of one store, and note when each call
+began and ended and what it saw.
 Violated are: lost, duplicated, reordered, torn, stale or cyclic observations; transactions must be strictly
 serialisable in the order of positions, with their conditions true just before them, and those of a call that was
-refused false at some moment of it.
+refused false at some moment of it; an invariant holds from the position that added it to the one that dropped it.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def run(seed: int, seconds: float) -> Findings:
             findings.count(
                 "of them on conditions", sum(1 for call in calls if is_conditional(call) and call.t is not None)
             )
+            findings.count("invariants added", sum(1 for call in calls if call.rule and call.rule[0] == "require"))
+            findings.count("refused by invariants", sum(1 for call in calls if call.refused == "invariant"))
             findings.count("snapshots", sum(1 for call in calls if call.kind == "read"))
     return findings
 
@@ -101,6 +104,9 @@ KINDS = (
     "long",
     "both",
     "flip",
+    "flip",
+    "require",
+    "drop",
     *["read"] * 5,
 )
 QUERIES = {
@@ -115,7 +121,12 @@ def work(conn: Connection, who: str, rng: Random, seconds: float, calls: list[Ca
     while monotonic_ns() < until:
         number += 1
         kind = rng.choice(KINDS)
-        calls.append(read(conn) if kind == "read" else write(conn, f"{who}/{number}", kind, rng))
+        if kind == "read":
+            calls.append(read(conn))
+        elif kind in ("require", "drop"):
+            calls.append(rule(conn, kind, rng))
+        else:
+            calls.append(write(conn, f"{who}/{number}", kind, rng))
 
 
 def read(conn: Connection) -> Call:
@@ -123,7 +134,36 @@ def read(conn: Connection) -> Call:
     db = conn.db()
     streams = {k: [(d["offset"], d["id"]) for d in db.documents({"k": k})] for k in STREAMS}
     switch = (db.entity("switch") or {}).get("switch")
-    return Call("read", began, monotonic_ns(), t=db.t, streams=streams, switch=switch)
+    required = sorted(json.loads(each.name) for each in db.invariants())
+    return Call("read", began, monotonic_ns(), t=db.t, streams=streams, switch=switch, required=required)
+
+
+def rule(conn: Connection, kind: str, rng: Random) -> Call:
+    """Require that nobody states a name, that a stream gets no longer, or that the switch is not at a value; or require
+    that no more."""
+    switch = ["switch", rng.randint(0, 2)]
+    k = rng.choice(STREAMS)
+    longer = ["longer", k, len(conn.db().documents({"k": k})) + rng.randint(0, 3)]
+    condition = rng.choice((["name", f"name {rng.randint(0, 60)}"], longer, switch, switch))
+    held = [json.loads(each.name) for each in conn.invariants()]
+    if kind == "drop" and held and rng.random() < 0.9:
+        condition = rng.choice(held)
+    call = Call("append", monotonic_ns(), 0, rule=[kind, condition])
+    what, *inputs = condition
+    try:
+        if kind == "require":
+            report = conn.require(json.dumps(condition), QUERIES[what], *inputs)
+        else:
+            report = conn.drop_invariant(json.dumps(condition))
+        call.t = report.t
+        if report.db_before.t == report.t:
+            call.kind = "known"  # and nothing was written
+    except tourlog.InvariantError as broken:
+        call.refused, call.actual = "invariant", json.loads(broken.details["invariant"])
+    except tourlog.ArgumentError:
+        call.refused = "missing"
+    call.ended = monotonic_ns()
+    return call
 
 
 def write(conn: Connection, id: str, kind: str, rng: Random) -> Call:
@@ -152,6 +192,8 @@ def write(conn: Connection, id: str, kind: str, rng: Random) -> Call:
         call.refused, call.actual = "expect", [conflict.details["stream"].values[0], conflict.details["actual"]]
     except tourlog.ConditionError as broken:
         call.refused = next(name for name, given in options.items() if given is broken.details["condition"])
+    except tourlog.InvariantError as broken:
+        call.refused, call.actual = "invariant", json.loads(broken.details["invariant"])
     call.ended = monotonic_ns()
     return call
 
