@@ -37,7 +37,7 @@ from tourlog.query.program import (
 from tourlog.query.syntax import Aggregate, Variable
 from tourlog.values import fresh
 
-_CHECKED_EVERY = 64
+_CHECKED_EVERY = 16
 """Rows pyDatalog derives between looks at the budget."""
 
 _runs = count(1)
@@ -73,7 +73,13 @@ def run(execution: Execution) -> list[tuple[Any, ...]]:
         engine.limits_answers = _is_one_question(execution.plan)
         rows = list(evaluation.head(execution.plan.columns, execution.plan.body))
     value, rows = environment.tokens.value, list(environment.tokens.distinct(rows))
-    return find_rows(execution, [tuple([fresh(value(token)) for token in row]) for row in rows])
+
+    def made(token: int) -> Any:
+        found = value(token)
+        execution.budget.check_large(found)
+        return fresh(found)
+
+    return find_rows(execution, [tuple(map(made, row)) for row in rows])
 
 
 def _is_one_question(plan: Plan) -> bool:

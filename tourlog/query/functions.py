@@ -18,7 +18,8 @@ from uuid import UUID
 from tourlog.errors import QueryError
 from tourlog.query import arithmetic, containers, moments, text
 from tourlog.query.guard import guarded, shown
-from tourlog.values import equal, identity, kind, less, less_or_equal, sort_key
+from tourlog.query.large import equal, less, less_or_equal, sort_key
+from tourlog.values import identity, kind
 
 Lookup: TypeAlias = Callable[[Any, Any], tuple[Any, ...]]
 """The values an entity has under an attribute, of one database."""

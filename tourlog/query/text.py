@@ -6,7 +6,7 @@ RE2's syntax: Perl's without back-references and look-around, which is what make
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -31,6 +31,9 @@ MATCH_WORK = 100_000_000
 
 SEQUENCE_SECONDS = 1.0
 """The longest `re_seq` may take: each match is linear, all the matches of one text need not be."""
+
+
+_WORDS_A_PULSE = 1_000
 
 
 def concatenate(*values: Any) -> str:
@@ -108,7 +111,14 @@ def _plain_text(value: Any) -> str:
 
 
 def _words(values: Iterable[Any]) -> str:
-    return " ".join(map(edn_text, values))
+    return " ".join(_told(values))
+
+
+def _told(values: Iterable[Any]) -> Iterator[str]:
+    for number, value in enumerate(values):
+        if not number % _WORDS_A_PULSE:
+            pulse()
+        yield edn_text(value)
 
 
 def _bounded(text: str) -> str:
