@@ -29,6 +29,8 @@ _LARGE = 10_000
 _ELEMENT = 40
 """Bytes an element of a collection takes, about: a reference and a small object."""
 _SIZED = (str, bytes, list, tuple, set, frozenset, dict)
+CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
+"""Types of which a large value takes long to compare or copy."""
 
 SourceData: TypeAlias = Snapshot | Sequence[tuple[Any, ...]]
 

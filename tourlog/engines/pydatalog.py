@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeAlias
 
-from tourlog.engines.execution import Budget, Execution, find_rows
+from tourlog.engines.execution import CONTAINERS, Budget, Execution, find_rows
 from tourlog.engines.resolvers import Environment, Resolver, make_resolver
 from tourlog.engines.table import Row, Table, Tokens
 from tourlog.query.program import (
@@ -76,6 +76,8 @@ def run(execution: Execution) -> list[tuple[Any, ...]]:
 
     def made(token: int) -> Any:
         found = value(token)
+        if type(found) not in CONTAINERS:
+            return found
         execution.budget.check_large(found)
         return fresh(found)
 

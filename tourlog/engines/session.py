@@ -8,7 +8,7 @@ from typing import Any
 
 from tourlog.engines.arrow import registered
 from tourlog.engines.codec import NEVER, SQL_TYPES, TOKEN, native
-from tourlog.engines.execution import Execution
+from tourlog.engines.execution import CONTAINERS, Execution
 from tourlog.engines.select import Select
 from tourlog.engines.tokens import KEY, RunTokens, Tokens
 from tourlog.engines.typing import Types
@@ -164,7 +164,8 @@ class Session:
         """A value as a column of a type holds it; NEVER when it equals nothing there."""
         if type_ != TOKEN:
             return native(value, type_)
-        self.execution.budget.check_large(value)
+        if type(value) in CONTAINERS:
+            self.execution.budget.check_large(value)
         return self.tokens.token(value)
 
     def parameter(self, held: Any, type_: str) -> str:
@@ -184,6 +185,8 @@ class Session:
 
     def _made(self, token: int) -> Any:
         value = self.tokens.value(token)
+        if type(value) not in CONTAINERS:
+            return value
         self.execution.budget.check_large(value)
         return fresh(value)
 
