@@ -37,8 +37,9 @@ from tourlog.query.program import (
 from tourlog.query.syntax import Aggregate, Variable
 from tourlog.values import fresh
 
-_CHECKED_EVERY = 16
-"""Rows pyDatalog derives between looks at the budget."""
+_CHECKED_EVERY = 64
+"""Rows pyDatalog derives between looks at the budget. Not fewer: to stop it while a question is still being put, which
+takes it some tens of hashes, leaves its tables half done, and it ends with a KeyError."""
 
 _runs = count(1)
 """Numbers runs, so that the resolvers of two running queries never share a name."""
