@@ -34,6 +34,7 @@ SEQUENCE_SECONDS = 1.0
 
 
 _WORDS_A_PULSE = 1_000
+_PIECE = 100_000
 
 
 def concatenate(*values: Any) -> str:
@@ -137,6 +138,26 @@ def string(value: Any) -> str:
 def on_strings(compute: Callable[..., Any]) -> Callable[..., Any]:
     """`compute` with every argument checked to be a string."""
     return lambda *values: compute(*map(string, values))
+
+
+def in_pieces(change: Callable[[str], str]) -> Callable[[str], str]:
+    """`change`, of each character by itself, with a look at the time between pieces of a long text. Only the lower case
+    of a capital sigma depends on what stands beside it.
+
+    >>> in_pieces(str.upper)("ß" * 150_000) == "SS" * 150_000
+    True
+    """
+
+    def changed(text: str) -> str:
+        if len(text) <= _PIECE or "\u03a3" in text:
+            return change(text)
+        found = []
+        for start in range(0, len(text), _PIECE):
+            pulse()
+            found.append(change(text[start : start + _PIECE]))
+        return "".join(found)
+
+    return changed
 
 
 def substring(text: Any, start: Any, stop: Any = None) -> str:
