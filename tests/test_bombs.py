@@ -24,6 +24,10 @@ ONCE_LATE = [
     "a thousand predicates",
     "many rules",
     "splitting a huge text",
+    "huge ranges as values",
+    "huge ranges, sorted",
+    "huge ranges as text",
+    "sum of huge integers",
 ]
 
 
@@ -101,3 +105,26 @@ def test_large_values_take_no_more_memory_than_they_may_together(engine: str) ->
             conn.db().q(query, "x" * 9_000_000, engine=engine)
         assert caught.value.budget == "memory"  # type: ignore[attr-defined]  # by the constructor
         assert conn.db().q(query, "x" * 9_000, engine=engine) == 500
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_done_to_large_values_piece_by_piece_gives_what_it_gives_of_small_ones(engine: str) -> None:
+    length = 25_000
+    with tourlog.connect() as conn:
+        ask = f"[:find ?x . :where [(range {length}) ?a] [(range 1 {length + 1}) ?b] "
+        db = conn.db()
+        for call, expected in (
+            ("(= ?a ?b)", False),
+            ("(= ?a ?a)", True),
+            ("(< ?a ?b)", True),
+            ("(<= ?b ?a)", False),
+            ("(compare ?a ?b)", -1),
+            ("(max ?a ?b)", list(range(1, length + 1))),
+            ("(str ?a)", f"[{' '.join(map(str, range(length)))}]"),
+            ("(set ?a)", frozenset(range(length))),
+        ):
+            assert db.q(f"{ask} [{call} ?x]]", engine=engine) == expected, call
+        big = 1 << 2_000
+        query = "[:find (sum ?v) . :in $ [?v ...]]"
+        assert db.q(query, [big + n for n in range(200)], engine=engine) == 200 * big + 19_900
+        assert db.q(query, list(range(length)), engine=engine) == length * (length - 1) // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -190,3 +191,18 @@ def test_what_is_no_pattern_is_a_syntax_error(db: Database, pattern: Any) -> Non
         db.pull(pattern, 1)
     with pytest.raises(tourlog.QuerySyntaxError):
         db.pull_many(pattern, [1])
+
+
+def test_a_pull_that_takes_longer_than_its_timeout_raises() -> None:
+    """All ways through a dense graph are more than anybody waits for."""
+    with tourlog.connect() as conn:
+        conn.transact([{"db/id": n, "to": list(range(40))} for n in range(40)])
+        db = conn.db()
+        for pull, e in ((db.pull, 0), (db.pull_many, [0])):
+            start = monotonic()
+            with pytest.raises(tourlog.BudgetError, match=r"timeout=0\.2"):
+                pull("[{:to ...}]", e, timeout=0.2)  # type: ignore[operator]  # either of the two
+            assert monotonic() - start < 2
+        assert db.pull("[:db/id]", 0, timeout=5) == {"db/id": 0}
+        with pytest.raises(tourlog.ArgumentError, match="timeout"):
+            db.pull("[*]", 0, timeout=0)

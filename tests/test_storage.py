@@ -1346,6 +1346,7 @@ def work(path: Path, length: int) -> dict[str, dict[str, int]]:
             "first id that is not there": lambda: log.transaction_by_id("unknown"),
             "first stream that is not there": lambda: log.stream_by_key(b"unknown"),
             "first amended": lambda: log.amended(1, 0, 1, length),
+            "first entity": lambda: log.entity(b"e", length),
             "id that is not there": lambda: log.transaction_by_id("unknown"),
             "stream that is not there": lambda: log.stream_by_key(b"unknown"),
             "position_at": lambda: log.position_at(middle * 10),
@@ -1385,7 +1386,7 @@ def work(path: Path, length: int) -> dict[str, dict[str, int]]:
 def test_the_work_of_opening_reading_and_appending_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """Bisections take a step more whenever the file doubles and a read takes the first rows at once; nothing else
     takes any more; nothing is scanned, sorted or indexed on the way. But each index is looked over once, when something
-    is first not found in it."""
+    is first not found in it, and the entities when the first of them is read."""
     small, large = work(tmp_path / "small", 64), work(tmp_path / "large", 2048)
     for use in [name for name in small if name.startswith("first ")]:
         assert large.pop(use)["VM_STEP"] <= 2048 / 64 * small.pop(use)["VM_STEP"]

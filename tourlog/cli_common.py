@@ -34,6 +34,9 @@ AsOf = Annotated[
     str | None,
     typer.Option("--as-of", metavar="T", help="As it was: at a position, or an instant (2026-01-31T12:00:00Z)."),
 ]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after so long, with an error.")
+]
 
 
 class Commands(TyperGroup):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tourlog.arguments import find_entity, position
-from tourlog.cli_common import AsJson, AsOf, Store, Table, database, pointing_at, show
+from tourlog.cli_common import AsJson, AsOf, Store, Table, Timeout, database, pointing_at, show
 from tourlog.difference import RowDifference
 from tourlog.past import PastTransaction
 from tourlog.tables import document_table
@@ -44,6 +44,7 @@ def pull(
     ],
     eids: Annotated[list[str], typer.Argument(metavar="ID...", help="The entities.", show_default=False)],
     as_of: AsOf = None,
+    timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Print entities of STORE as documents, cut to a pull pattern.
@@ -54,7 +55,8 @@ def pull(
     Example: tourlog pull moves.tour '[:name {:owner [:name]}]' a
     """
     with pointing_at(pattern), database(store, as_of) as db:
-        found = [document or {} for document in db.pull_many(pattern, [find_entity(db, eid) for eid in eids])]
+        entities = [find_entity(db, eid) for eid in eids]
+        found = [document or {} for document in db.pull_many(pattern, entities, timeout=timeout)]
     show(as_json, found, lambda: document_table(found))
 
 

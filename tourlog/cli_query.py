@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tourlog.arguments import literal, read_query, read_rules
-from tourlog.cli_common import AsJson, AsOf, Store, database, pointing_at, show
+from tourlog.cli_common import AsJson, AsOf, Store, Timeout, database, pointing_at, show
 from tourlog.connection import connect
 from tourlog.errors import ArgumentError
 from tourlog.query.generate import Rules
@@ -30,9 +30,6 @@ class Engine(StrEnum):
 
 
 EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the query.")]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after so long, with an error.")
-]
 MaxRows = Annotated[
     int | None, typer.Option("--max-rows", metavar="N", min=0, help="Give up at more rows, with an error.")
 ]

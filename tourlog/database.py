@@ -105,20 +105,23 @@ class Database:
 
     # Documents.
 
-    def pull(self, pattern: Any, eid: Any) -> dict[str, Any] | None:
+    def pull(self, pattern: Any, eid: Any, *, timeout: float | None = None) -> dict[str, Any] | None:
         """The entity whose id is `eid` as a document cut to a pull `pattern` such as `[*]` or
-        `["name", {"friends": ["*"]}]`; None when nothing of it is there.
+        `["name", {"friends": ["*"]}]`; None when nothing of it is there. `timeout` is in seconds.
 
-        Raises QuerySyntaxError for a pattern that cannot be read, ArgumentError or DocumentError for what is no id.
+        Raises QuerySyntaxError for a pattern that cannot be read, ArgumentError or DocumentError for what is no id,
+        ArgumentError for another limit, BudgetError when it takes longer.
         """
-        return pull(self.snapshot, pattern, [_entity_id(eid)])[0]
+        return pull(self.snapshot, pattern, [_entity_id(eid)], timeout=timeout)[0]
 
-    def pull_many(self, pattern: Any, eids: Iterable[Any]) -> list[dict[str, Any] | None]:
-        """As `pull`, by one `pattern`, for each entity of a list `eids`, in their order. Raises as it does:
-        QuerySyntaxError, ArgumentError, DocumentError."""
+    def pull_many(
+        self, pattern: Any, eids: Iterable[Any], *, timeout: float | None = None
+    ) -> list[dict[str, Any] | None]:
+        """As `pull`, by one `pattern`, for each entity of a list `eids`, in their order, all within `timeout` seconds.
+        Raises as it does: QuerySyntaxError, ArgumentError, DocumentError, BudgetError."""
         if isinstance(eids, str | bytes | Mapping) or not isinstance(eids, Iterable):
             raise ArgumentError(f"expected a list of entity ids, got {shown(eids)}", argument="eids")
-        return pull(self.snapshot, pattern, map(_entity_id, eids))
+        return pull(self.snapshot, pattern, map(_entity_id, eids), timeout=timeout)
 
     def entity(self, eid: Any) -> dict[str, Any] | None:
         """Everything the entity `eid` states, with its `db/id`; None when it states nothing. ArgumentError or

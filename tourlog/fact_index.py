@@ -90,9 +90,6 @@ class LoadedAttribute:
 
 _UNLOADED = (0, LoadedAttribute())
 
-_PATIENCE = 50
-"""Batches of one transaction, some 0.05 s of loading, between two looks at the time: to stop there is to begin anew."""
-
 
 class _Stopped(Exception):
     """What stopped the loading of indexes that are complete up to `t`. Never leaves this module."""
@@ -198,14 +195,13 @@ class FactIndex(_Shared):
         readers = [(indexes[name], _reader(name, columns)) for name in names]
         state_readers = [(indexes[name], _state_reader(name)) for name in names]
         decoder = columns_decoder(columns)
-        done, within = after, 0
+        done = after
         for batch in self._log.tail(after, upto) if readers else ():
-            within += 1
             if batch.t - 1 > done and INSTANT_KEY not in indexes:
-                done, within = batch.t - 1, 0
+                done = batch.t - 1
                 _pulse_at(done)
-            elif within % _PATIENCE == 0:
-                pulse()
+            else:
+                pulse()  # within a transaction, where to stop is to begin anew
             if batch.stream:
                 self._add_documents(batch, decoder(batch.body), readers)
             else:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from tourlog.facts import COLLECTIONS, elements
+from tourlog.query.deadline import pulse
 from tourlog.query.syntax import PullAttribute, PullPattern
 from tourlog.snapshot import Snapshot
 from tourlog.stream import ID_KEY, SYSTEM_PREFIX
@@ -53,6 +54,7 @@ class _Puller:
         return self._document(pattern, self._read(e) or {}, e)
 
     def _document(self, pattern: PullPattern, document: Mapping[str, Any], e: Any) -> Steps:
+        pulse()
         result = dict(document) if pattern.wildcard else {}
         for attribute in pattern.attributes:
             found = yield self._attribute(pattern, attribute, document, e)
@@ -87,7 +89,7 @@ class _Puller:
     def _content(self, attribute: PullAttribute, document: Mapping[str, Any], e: Any) -> Any:
         if attribute.reverse:
             referrers = (fact.e for fact in self._snapshot.facts(a=attribute.name, v=e))
-            return sorted(referrers, key=sort_key) or _MISSING
+            return sorted(referrers, key=_watched_key) or _MISSING
         if attribute.name.startswith(SYSTEM_PREFIX) and attribute.name != ID_KEY:
             return next((fact.v for fact in self._snapshot.facts(e, attribute.name)), _MISSING)
         return _inside(document, attribute.name)
@@ -106,6 +108,11 @@ class _Puller:
         found = yield self.entity(pattern, other)
         self._seen.discard(key)
         return found
+
+
+def _watched_key(value: Any) -> bytes:
+    pulse()
+    return sort_key(value)
 
 
 def _label(attribute: PullAttribute) -> Any:

@@ -34,13 +34,13 @@ def explain(query: Any, inputs: Sequence[Any], *, engine: str) -> Explanation:
     return explain_query(query, inputs, engine=engine)
 
 
-def pull(snapshot: Snapshot, pattern: Any, eids: Iterable[Any]) -> list[dict[str, Any] | None]:
+def pull(
+    snapshot: Snapshot, pattern: Any, eids: Iterable[Any], *, timeout: float | None
+) -> list[dict[str, Any] | None]:
     """Entities as documents cut to a pull pattern; None for those of which nothing is there."""
-    from tourlog.pull import pull as pulled
-    from tourlog.query.parse import parse_pull
+    from tourlog.query.run import run_pull
 
-    parsed = parse_pull(pattern)
-    return [pulled(snapshot, parsed, eid) for eid in eids]
+    return run_pull(snapshot, pattern, eids, timeout=timeout)
 
 
 def input_kinds(query: Any, inputs: Sequence[Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Small stores damaged in every region of their files: bits, garbage, zeros, pages of other times, files cut, missing
-or foreign. Each is detected, by a read or by `verify`, or the store is as it was at some position.
+or foreign. All of each is read, then `verify` looks: what is damaged is refused, or found by `verify` alone in what
+reads as it was written at some position, or reads otherwise; else the store is as it was at some position.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from tourlog.storage.sqlite import SqliteLog
 
 PAGE = 4096
 WAL_HEADER, FRAME_HEADER = 32, 24
-OUTCOMES = ("detected", "prefix", "silent")
+OUTCOMES = ("refused", "found_by_verify", "read_otherwise", "prefix", "silent")
+"""Opening or reading raises; all reads as at some position, but `verify` finds damage; something reads otherwise,
+which `verify` alone finds; as at some position, and whole; something reads otherwise, and `verify` finds nothing."""
 MOST_ENTITIES = 3
 
 
@@ -242,15 +245,22 @@ def outcome(sources: Sources, case: Case, folder: Path) -> str:
         path.with_name("damaged-wal").write_bytes(case.wal)
     try:
         is_prefix = read(path, sources)
-        is_whole = verify(path).ok
+        is_whole = is_found_whole(path)
     except TourlogError:
-        return "detected"
+        return "refused"
     finally:
         for each in folder.glob("damaged*"):
             each.unlink()
-    if not is_whole:
-        return "detected"
-    return "prefix" if is_prefix else "silent"
+    if is_prefix:
+        return "prefix" if is_whole else "found_by_verify"
+    return "silent" if is_whole else "read_otherwise"
+
+
+def is_found_whole(path: Path) -> bool:
+    try:
+        return verify(path).ok
+    except TourlogError:
+        return False
 
 
 def read(path: Path, sources: Sources) -> bool:
@@ -277,12 +287,12 @@ def outcomes(seed: int) -> Iterator[tuple[str, Case, str]]:
 
 
 def run(seed: int, seconds: float) -> dict[str, int]:
-    """How many cases were detected, came out as an earlier state, or did neither, which must not be."""
+    """How many cases had which outcome; none may be silent."""
     until, counts = monotonic() + seconds, Counter(dict.fromkeys(OUTCOMES, 0))
     for name, made, found in outcomes(seed):
         counts[found] += 1
-        if found == "silent":
-            print(f"silent: case {name}, {made.what}", file=sys.stderr)
+        if found in ("silent", "read_otherwise"):
+            print(f"{found}: case {name}, {made.what}", file=sys.stderr)
         if monotonic() > until:
             break
     return dict(counts)

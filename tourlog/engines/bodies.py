@@ -18,6 +18,7 @@ from tourlog.engines.scans import Scans, long_scan
 from tourlog.engines.select import Select
 from tourlog.engines.session import Session
 from tourlog.engines.typing import Types
+from tourlog.errors import BudgetError
 from tourlog.query.arrange import can_fail
 from tourlog.query.program import (
     Body,
@@ -266,12 +267,16 @@ class Bodies:
         select, arguments = self._arguments(select, inputs, later.union(bound))
         solve = solving(self._execution, literal)
         variables = tuple(dict.fromkeys((*inputs, *outputs)))
-        rows = []
-        for values in arguments:
-            known = dict(zip(inputs, values, strict=True))
-            for solution in solve(known):
-                rows.append([{**known, **solution}[variable] for variable in variables])
-        self._scans.given(select, variables, rows, inputs)
+        rows: list[list[Any]] = []
+        try:
+            for values in arguments:
+                known = dict(zip(inputs, values, strict=True))
+                for solution in solve(known):
+                    rows.append([{**known, **solution}[variable] for variable in variables])
+            self._scans.given(select, variables, rows, inputs)
+        except BudgetError:
+            self._session.let_go(rows)
+            raise
         return select
 
     def _arguments(

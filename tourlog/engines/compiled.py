@@ -57,6 +57,9 @@ def _evaluation(execution: Execution, *, dry: bool) -> Iterator[Evaluation]:
             evaluation = _prepared(execution, snapshots, columns, dry)
         try:
             yield evaluation
+        except BudgetError:
+            evaluation.session.let_go()
+            raise
         finally:
             evaluation.session.end(columns.give_back)
     except duckdb.OutOfMemoryException as problem:
@@ -257,11 +260,19 @@ class Evaluation:
             sql = f"{sql} LIMIT {budget.max_rows + 1}"
         fetched = self.session.fetch(sql)
         if plain:
-            budget.count(len(fetched))
+            self._count(fetched)
         rows = self.session.decoded(fetched, types)
         if len(variables) < len(plan.columns):
             rows = [self._with_parameters(plan.columns, variables, row) for row in rows]
         return find_rows(self._execution, rows)
+
+    def _count(self, rows: list[tuple[Any, ...]]) -> None:
+        """Count the answer's rows; too many are let go of while nobody waits."""
+        try:
+            self._execution.budget.count(len(rows))
+        except BudgetError:
+            self.session.let_go(rows)
+            raise
 
     def _with_parameters(
         self, columns: Sequence[Variable | Parameter], variables: Sequence[Variable], row: Sequence[Any]

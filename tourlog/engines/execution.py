@@ -29,6 +29,8 @@ _LARGE = 10_000
 _ELEMENT = 40
 """Bytes an element of a collection takes, about: a reference and a small object."""
 _SIZED = (str, bytes, list, tuple, set, frozenset, dict)
+CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
+"""Types of which a large value takes long to compare or copy."""
 
 SourceData: TypeAlias = Snapshot | Sequence[tuple[Any, ...]]
 
@@ -54,7 +56,7 @@ class Budget:
     def keep(self, value: Any) -> None:
         """Count a value that a function made, and raise when the large ones take too much memory together: what a
         query computes lives as long as it runs."""
-        size = value.bit_length() // 8 if type(value) is int else len(value) if type(value) in _SIZED else 0
+        size = _size(value)
         if size >= _LARGE:
             self._kept += size if type(value) in (int, str, bytes) else size * _ELEMENT
             if self._kept > MADE_BYTES:
@@ -62,10 +64,19 @@ class Budget:
                     f"the query made large values of more than {MADE_BYTES} bytes altogether", budget="memory"
                 )
 
+    def check_large(self, value: Any) -> None:
+        """Raise when the time is up, before something is done to a value that takes long if it is large."""
+        if _size(value) >= _LARGE:
+            self.check()
+
     @property
     def remaining(self) -> float | None:
         """Seconds left; None without a limit."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+
+def _size(value: Any) -> int:
+    return value.bit_length() // 8 if type(value) is int else len(value) if type(value) in _SIZED else 0
 
 
 class _Lookups:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeAlias
 
-from tourlog.engines.execution import Budget, Execution, find_rows
+from tourlog.engines.execution import CONTAINERS, Budget, Execution, find_rows
 from tourlog.engines.resolvers import Environment, Resolver, make_resolver
 from tourlog.engines.table import Row, Table, Tokens
 from tourlog.query.program import (
@@ -38,7 +38,8 @@ from tourlog.query.syntax import Aggregate, Variable
 from tourlog.values import fresh
 
 _CHECKED_EVERY = 64
-"""Rows pyDatalog derives between looks at the budget."""
+"""Rows pyDatalog derives between looks at the budget. Not fewer: to stop it while a question is still being put, which
+takes it some tens of hashes, leaves its tables half done, and it ends with a KeyError."""
 
 _runs = count(1)
 """Numbers runs, so that the resolvers of two running queries never share a name."""
@@ -73,7 +74,15 @@ def run(execution: Execution) -> list[tuple[Any, ...]]:
         engine.limits_answers = _is_one_question(execution.plan)
         rows = list(evaluation.head(execution.plan.columns, execution.plan.body))
     value, rows = environment.tokens.value, list(environment.tokens.distinct(rows))
-    return find_rows(execution, [tuple([fresh(value(token)) for token in row]) for row in rows])
+
+    def made(token: int) -> Any:
+        found = value(token)
+        if type(found) not in CONTAINERS:
+            return found
+        execution.budget.check_large(found)
+        return fresh(found)
+
+    return find_rows(execution, [tuple(map(made, row)) for row in rows])
 
 
 def _is_one_question(plan: Plan) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tourlog.engines.arrow import registered
 from tourlog.engines.codec import NEVER, SQL_TYPES, TOKEN, native
-from tourlog.engines.execution import Execution
+from tourlog.engines.execution import CONTAINERS, Execution
 from tourlog.engines.select import Select
 from tourlog.engines.tokens import KEY, RunTokens, Tokens
 from tourlog.engines.typing import Types
@@ -45,6 +45,17 @@ class Session:
         self._worker = worker
         self._has_changed = False
         self._numbers = count(1)
+
+    def let_go(self, *held: list[Any]) -> None:
+        """Empty lists, and forget the values of this run, in the worker's time: to let go of millions of rows, or of
+        large values, takes tenths of a second that nobody need wait for."""
+        self._worker.later(lambda: self._emptied(held))
+
+    def _emptied(self, held: Iterable[list[Any]]) -> None:
+        for each in held:
+            while each:
+                each.pop()
+        self.tokens.forget()
 
     def end(self, give_back: Callable[[Worker], None]) -> None:
         """Give up every temporary table, and the worker back."""
@@ -151,7 +162,11 @@ class Session:
 
     def hold(self, value: Any, type_: str) -> Any:
         """A value as a column of a type holds it; NEVER when it equals nothing there."""
-        return self.tokens.token(value) if type_ == TOKEN else native(value, type_)
+        if type_ != TOKEN:
+            return native(value, type_)
+        if type(value) in CONTAINERS:
+            self.execution.budget.check_large(value)
+        return self.tokens.token(value)
 
     def parameter(self, held: Any, type_: str) -> str:
         """The expression of a value that is held as this type."""
@@ -169,7 +184,11 @@ class Session:
         return self._made if type_ == TOKEN else None
 
     def _made(self, token: int) -> Any:
-        return fresh(self.tokens.value(token))
+        value = self.tokens.value(token)
+        if type(value) not in CONTAINERS:
+            return value
+        self.execution.budget.check_large(value)
+        return fresh(value)
 
     def decoded(self, rows: list[tuple[Any, ...]], types: Sequence[str]) -> list[tuple[Any, ...]]:
         """Fetched rows as Python values."""

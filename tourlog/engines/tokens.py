@@ -159,3 +159,9 @@ class RunTokens:
     def value(self, token: int) -> Any:
         """The value of a token."""
         return self._values[token] if token in self._values else self._base.value(token)
+
+    def forget(self) -> None:
+        """Let go of the run's own values, one after the other."""
+        for held in (self._keys, self._forms, self._values):
+            while held:
+                held.popitem()

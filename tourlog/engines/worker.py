@@ -61,6 +61,10 @@ class Worker:
             self._pinned = None
             self.cursor.execute("ROLLBACK")
 
+    def later(self, task: Callable[[], object]) -> None:
+        """Have the thread do something when it is through with what it does; does not wait."""
+        self._tasks.put(task)
+
     def end(self, give_back: Callable[[Worker], None], *, used: bool) -> None:
         """Give the worker back, unless it was abandoned; does not wait. One `used` for more than reading drops its
         temporary tables once DuckDB is through with them; any other stays pinned, which spares the next run that."""

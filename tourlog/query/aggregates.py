@@ -18,15 +18,21 @@ from typing import Any
 from tourlog.errors import QueryError
 from tourlog.query.arithmetic import EXACT, ROUNDED, Number, as_decimal, bounded, divide, number
 from tourlog.query.containers import as_set
+from tourlog.query.deadline import pulse
 from tourlog.query.functions import unknown
 from tourlog.query.guard import guarded
-from tourlog.values import identity, sort_key
+from tourlog.query.large import pieces, sort_key
+from tourlog.values import identity
 
 PICKED = 100_000
 """The most values `rand` picks."""
 
 _FLOAT_BITS = 1030
 """No float is as large as an integer of so many bits."""
+
+_SMALL_BITS = 1_000
+_HUGE_A_PULSE = 50
+"""Integers larger than the small ones that are added between looks at the time."""
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -64,7 +70,7 @@ def total(values: Sequence[Any]) -> Number:
     ints, floats, decimals = _by_type(values)
     if floats:
         return _sum_of_floats([*floats, *map(float, ints), *map(float, decimals)])
-    return _sum_of_decimals(ints, decimals) if decimals else bounded(sum(ints))
+    return _sum_of_decimals(ints, decimals) if decimals else bounded(_sum_of_ints(ints))
 
 
 def _by_type(values: Sequence[Any]) -> tuple[list[int], list[float], list[Decimal]]:
@@ -81,7 +87,18 @@ def _by_type(values: Sequence[Any]) -> tuple[list[int], list[float], list[Decima
 
 
 def _sum_of_decimals(ints: list[int], decimals: list[Decimal]) -> Decimal:
-    return reduce(EXACT.add, _in_order(decimals), as_decimal(bounded(sum(ints))))
+    return reduce(EXACT.add, _in_order(decimals), as_decimal(bounded(_sum_of_ints(ints))))
+
+
+def _sum_of_ints(values: Sequence[int]) -> int:
+    """The sum, and a look at the time now and then: huge ones take long, ten thousand small ones none."""
+    if max(map(int.bit_length, values), default=0) <= _SMALL_BITS:
+        return sum(map(sum, pieces(values)))
+    found = 0
+    for start in range(0, len(values), _HUGE_A_PULSE):
+        pulse()
+        found += sum(values[start : start + _HUGE_A_PULSE])
+    return found
 
 
 def _sum_of_floats(values: list[float], divisor: int = 1) -> float:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tourlog.errors import QueryError
-from tourlog.values import equal, identity, plain
+from tourlog.query.large import equal, pieces
+from tourlog.values import identity, plain
 
 RANGE_LENGTH = 1_000_000
 """The most numbers `number_range` gives."""
@@ -27,7 +28,9 @@ def as_set(values: Iterable[Any]) -> frozenset[Any]:
     >>> sorted(as_set([2, 1, 2.0]))
     [1, 2]
     """
-    distinct = {identity(value): value for value in reversed(list(values))}
+    distinct: dict[Any, Any] = {}
+    for piece in pieces(list(values)[::-1]):
+        distinct.update((identity(value), value) for value in piece)
     try:
         found = frozenset(distinct.values())
     except TypeError as error:

@@ -18,7 +18,8 @@ from uuid import UUID
 from tourlog.errors import QueryError
 from tourlog.query import arithmetic, containers, moments, text
 from tourlog.query.guard import guarded, shown
-from tourlog.values import equal, identity, kind, less, less_or_equal, sort_key
+from tourlog.query.large import equal, less, less_or_equal, sort_key
+from tourlog.values import identity, kind
 
 Lookup: TypeAlias = Callable[[Any, Any], tuple[Any, ...]]
 """The values an entity has under an attribute, of one database."""
@@ -265,8 +266,8 @@ _FALLIBLE: tuple[_Row, ...] = (
     ("pr-str", 0, None, text.printed),
     ("prn-str", 0, None, lambda *values: text.printed(*values) + "\n"),
     ("subs", 2, 3, text.substring),
-    ("upper-case", 1, 1, text.on_strings(str.upper)),
-    ("lower-case", 1, 1, text.on_strings(str.lower)),
+    ("upper-case", 1, 1, text.on_strings(text.in_pieces(str.upper))),
+    ("lower-case", 1, 1, text.on_strings(text.in_pieces(str.lower))),
     ("trim", 1, 1, text.on_strings(str.strip)),
     ("keyword", 1, 2, text.keyword),
     ("name", 1, 1, text.name_of),

@@ -16,6 +16,7 @@ from tourlog.html import code_html, edn_html, folded, titled
 from tourlog.pull import pull
 from tourlog.query.deadline import pulse, watched
 from tourlog.query.destructure import destructure
+from tourlog.query.large import sort_key
 from tourlog.query.parse import parse_pull, parse_query, parse_rules
 from tourlog.query.plan import make_plan
 from tourlog.query.program import Plan
@@ -35,7 +36,7 @@ from tourlog.query.syntax import (
 )
 from tourlog.rule_files import is_library_name, read_rule_library
 from tourlog.snapshot import Snapshot
-from tourlog.values import plain, sort_key
+from tourlog.values import plain
 
 ENGINES = ("auto", "compiled", "pydatalog")
 
@@ -243,16 +244,11 @@ def ordered(query: Query, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Rows by `:order-by`, ties by the whole row, then `:offset` and `:limit`."""
     first_only = query.find.shape in ("tuple", "scalar")
     if query.order_by or query.limit is not None or query.offset or (first_only and len(rows) > 1):
-        rows = sorted(rows, key=_watched_key)
+        rows = sorted(rows, key=sort_key)
         for order in reversed(query.order_by):
-            rows.sort(key=lambda row: _watched_key(row[order.column]), reverse=order.descending)  # used at once
+            rows.sort(key=lambda row: sort_key(row[order.column]), reverse=order.descending)  # used at once
     stop = None if query.limit is None else query.offset + query.limit
     return rows[query.offset : stop]
-
-
-def _watched_key(value: Any) -> bytes:
-    pulse()
-    return sort_key(value)
 
 
 def _pulled(execution: Execution, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -265,6 +261,16 @@ def _pulled(execution: Execution, rows: list[tuple[Any, ...]]) -> list[tuple[Any
         tuple(value if puller is None else puller(value) for value, puller in zip(row, pullers, strict=True))
         for row in rows
     ]
+
+
+def run_pull(
+    snapshot: Snapshot, pattern: Any, eids: Iterable[Any], *, timeout: float | None
+) -> list[dict[str, Any] | None]:
+    """Entities as documents cut to a pull pattern, None for those of which nothing is there."""
+    budget = Budget(_limit("timeout", timeout), None)
+    with watched(budget.check):
+        parsed = parse_pull(pattern)
+        return [pull(snapshot, parsed, eid) for eid in eids]
 
 
 def _puller(execution: Execution, element: Pull) -> Callable[[Any], Any]:

@@ -6,7 +6,7 @@ RE2's syntax: Perl's without back-references and look-around, which is what make
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -31,6 +31,10 @@ MATCH_WORK = 100_000_000
 
 SEQUENCE_SECONDS = 1.0
 """The longest `re_seq` may take: each match is linear, all the matches of one text need not be."""
+
+
+_WORDS_A_PULSE = 1_000
+_PIECE = 100_000
 
 
 def concatenate(*values: Any) -> str:
@@ -108,7 +112,14 @@ def _plain_text(value: Any) -> str:
 
 
 def _words(values: Iterable[Any]) -> str:
-    return " ".join(map(edn_text, values))
+    return " ".join(_told(values))
+
+
+def _told(values: Iterable[Any]) -> Iterator[str]:
+    for number, value in enumerate(values):
+        if not number % _WORDS_A_PULSE:
+            pulse()
+        yield edn_text(value)
 
 
 def _bounded(text: str) -> str:
@@ -127,6 +138,26 @@ def string(value: Any) -> str:
 def on_strings(compute: Callable[..., Any]) -> Callable[..., Any]:
     """`compute` with every argument checked to be a string."""
     return lambda *values: compute(*map(string, values))
+
+
+def in_pieces(change: Callable[[str], str]) -> Callable[[str], str]:
+    """`change`, of each character by itself, with a look at the time between pieces of a long text. Only the lower case
+    of a capital sigma depends on what stands beside it.
+
+    >>> in_pieces(str.upper)("ß" * 150_000) == "SS" * 150_000
+    True
+    """
+
+    def changed(text: str) -> str:
+        if len(text) <= _PIECE or "\u03a3" in text:
+            return change(text)
+        found = []
+        for start in range(0, len(text), _PIECE):
+            pulse()
+            found.append(change(text[start : start + _PIECE]))
+        return "".join(found)
+
+    return changed
 
 
 def substring(text: Any, start: Any, stop: Any = None) -> str:

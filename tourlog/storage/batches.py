@@ -136,6 +136,10 @@ class Pieces:
         """Whether these documents of its stream are in the batch."""
         return self._batch.first <= first and first + count <= self._batch.first + self._batch.count
 
+    def is_whole(self, batch: Batch) -> bool:
+        """Whether a batch cut out of it is all of it."""
+        return batch is self._batch
+
     def cut(self, t: int, first: int, count: int) -> Batch:
         """These documents as the batch they were written as."""
         batch = self._batch

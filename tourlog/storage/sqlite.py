@@ -20,6 +20,7 @@ from tourlog.storage.compaction import compact
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
 from tourlog.storage.lookups import (
     AMENDED_IS_WHOLE,
+    STATES_ARE_WHOLE,
     STREAM_BY_KEY,
     STREAM_BY_NAME,
     STREAM_BY_PREFIX,
@@ -50,6 +51,7 @@ _LARGEST = (1 << 63) - 1
 _CHUNK_ROWS = 128
 _CHUNK_BYTES = 4_000_000
 _MOST_REMEMBERED = 10_000
+_NEWEST = 8
 
 _TX = f"SELECT {TX} FROM tx "
 _STREAM = f"SELECT {STREAM} FROM stream "
@@ -61,17 +63,38 @@ _HOLDING = f"{_BATCH} WHERE place >= ?1 AND place <= ?2 ORDER BY place DESC LIMI
 """The batch that holds a place, from the first place of its stream on."""
 _HEADER = "place, t, count, spans, body_crc, crc"
 _LAST = f"SELECT {_HEADER} FROM batch WHERE place >= ?1 AND place <= ?2 ORDER BY place DESC LIMIT 1"
-_SLICE = f"""{_BATCH} WHERE place < ?3 AND place >= coalesce(
-    (SELECT place FROM batch WHERE place >= ?1 AND place <= ?2 ORDER BY place DESC LIMIT 1), ?2) ORDER BY place"""
+_SLICE = f"""{_BATCH} WHERE place >= coalesce(
+    (SELECT place FROM batch WHERE place <= ?1 ORDER BY place DESC LIMIT 1), ?1) ORDER BY place"""
+_AROUND = f"""SELECT * FROM (SELECT {_HEADER} FROM batch WHERE place <= ?1 ORDER BY place DESC LIMIT 1)
+    UNION ALL SELECT * FROM (SELECT {_HEADER} FROM batch WHERE place > ?1 ORDER BY place LIMIT 1)"""
+"""The batches on either side of a place. Where a stream ends, both are looked at: a damaged row that hides others lies
+beside the place where they are looked for."""
+_IS_PAST = "SELECT EXISTS (SELECT 1 FROM batch WHERE place >= ?)"
+"""Whether there are documents at a place or a later one."""
 _STREAMS = f"""SELECT {", ".join(f"s.{name}" for name in STREAM.split(", "))},
-        {", ".join(f"b.{name}" for name in _HEADER.split(", "))}
-    FROM stream s LEFT JOIN batch b ON b.place = (SELECT place FROM batch
-        WHERE place >= s.id << {OFFSET_BITS} AND place < s.id + 1 << {OFFSET_BITS} ORDER BY place DESC LIMIT 1)
-    WHERE s.t <= ? ORDER BY s.id"""
+        last, {", ".join(f"b.{name}" for name in _HEADER.split(", ")[1:])},
+        later, {", ".join(f"n.{name}" for name in _HEADER.split(", ")[1:])}
+    FROM (SELECT *,
+        (SELECT place FROM batch WHERE place < id + 1 << {OFFSET_BITS} ORDER BY place DESC LIMIT 1) AS last,
+        (SELECT place FROM batch WHERE place >= id + 1 << {OFFSET_BITS} ORDER BY place LIMIT 1) AS later
+        FROM stream) AS s
+    LEFT JOIN batch AS b ON b.place = last
+    LEFT JOIN batch AS n ON n.place = later
+    ORDER BY s.id"""
+"""Every stream with the batches on either side of its end; one that is not found where it was seen has no checksum."""
+_BODY_CRC = BATCH.split(", ").index("body_crc")
 _STREAM_COLUMNS = len(STREAM.split(", "))
-_AMENDED = f"""{_ENTITY} e WHERE stream = ?1 AND "offset" >= ?2 AND "offset" < ?3 AND t <= ?4 AND NOT EXISTS (
-    SELECT 1 FROM entity WHERE stream = ?1 AND "offset" = e."offset" AND t > e.t AND t <= ?4)
-    ORDER BY "offset" """
+_NEXT_COLUMN = _STREAM_COLUMNS + len(_HEADER.split(", "))
+_BESIDE = f"""SELECT * FROM ({_ENTITY} WHERE (key, t) <= (?1, ?2) ORDER BY key DESC, t DESC LIMIT 1)
+    UNION ALL SELECT * FROM ({_ENTITY} WHERE (key, t) > (?1, ?2) ORDER BY key, t LIMIT 1)"""
+"""The states on either side of a key and a transaction: one whose key was changed lies beside the place where it is
+looked for."""
+_AMENDED = """SELECT i.key, i.t, e.state, i.stream, i."offset", e.crc
+    FROM (SELECT key, t, stream, "offset" FROM entity AS own INDEXED BY entity_in_stream
+        WHERE stream = ?1 AND "offset" >= ?2 AND "offset" < ?3 AND t <= ?4 AND NOT EXISTS (
+            SELECT 1 FROM entity WHERE stream = ?1 AND "offset" = own."offset" AND t > own.t AND t <= ?4)) AS i
+    LEFT JOIN entity AS e NOT INDEXED ON e.key = i.key AND e.t = i.t ORDER BY i."offset" """
+"""What the index has with what its row has, if that is there: the checksum is over both."""
 
 _NOTHING = Transaction(0, 0)
 
@@ -109,7 +132,7 @@ class SqliteLog:
         self._streams: dict[bytes, StreamRecord] = {}
         """Some committed streams by key; they never change."""
         self._whole: set[str] = set()
-        """The indexes that were found to have an entry for every row."""
+        """The tables and indexes that were found to have all they must."""
         try:
             self.salt: bytes = self._read_salt()
             self._rows = Rows(self._file.path, crc32(self.salt))
@@ -145,10 +168,7 @@ class SqliteLog:
         return found
 
     def transaction_by_id(self, tx_id: str) -> Transaction | None:
-        return self._transaction_by_id(tx_id)
-
-    def _transaction_by_id(self, tx_id: str, *, looks_beside: bool = False) -> Transaction | None:
-        row = self._looked_up(TX_BY_ID, TX, blob(tx_id), looks_beside=looks_beside)
+        row = self._looked_up(TX_BY_ID, TX, blob(tx_id))
         found = None if row is None else transaction(self._rows.tx(row))
         if found is not None and found.tx_id != tx_id:
             self._wrong(TX_BY_ID)
@@ -189,16 +209,21 @@ class SqliteLog:
     def streams(self, t: int) -> list[tuple[StreamRecord, int]]:
         with self._file.reading() as connection:
             found: list[tuple[StreamRecord, int]] = []
-            for row in _rows(connection, _STREAMS, (_bounded(t),)):
+            for row in _rows(connection, _STREAMS, ()):
                 record = self._rows.stream(row[:_STREAM_COLUMNS])
-                header = row[_STREAM_COLUMNS:]
-                last = None if header[0] is None else self._rows.header(header)
+                if record.t > t:  # as are those after it
+                    return found
+                around = row[_STREAM_COLUMNS:_NEXT_COLUMN], row[_NEXT_COLUMN:]
+                last = self._last_of(record.id, [header for header in around if header[0] is not None])
                 if record.id != len(found) + 1:
                     self._missing(f"stream {len(found) + 1}")
                 if last is None or last.t <= t:
                     found.append((record, 0 if last is None else last.first + last.count))
                 else:
                     found.append((record, self._next_offset(connection, record.id, t)))
+            self._check_newest(connection)
+            if _rows(connection, _IS_PAST, (place_of(len(found) + 1, 0),)) == [(1,)]:
+                self._missing(f"stream {len(found) + 1}", len(found) + 1)
             return found
 
     def next_stream(self) -> int:
@@ -227,7 +252,7 @@ class SqliteLog:
         base, position, stop = place_of(stream, 0), max(start, 0), min(stop, MOST_DOCUMENTS)
         is_whole = not 0 < stream < MOST_STREAMS
         while position < stop and not is_whole:
-            batches, is_whole = self._chunk((base, base + position, base + stop), t)
+            batches, is_whole = self._chunk(base, position, stop, t)
             is_whole = is_whole or batches[-1].first + batches[-1].count <= position  # the last of the stream again
             for batch in batches:
                 end = batch.first + batch.count if batch.t <= t else end_as_of(batch, t)
@@ -250,9 +275,9 @@ class SqliteLog:
 
     def entity(self, key: bytes, t: int) -> EntityRecord | None:
         with self._file.reading() as connection:
-            sql = f"{_ENTITY} WHERE key = ? AND t <= ? ORDER BY t DESC LIMIT 1"
-            rows = _rows(connection, sql, (key, _bounded(t)))
-            return self._rows.entity(rows[0]) if rows else None
+            self._check_whole(connection, "entity", STATES_ARE_WHOLE, "a state of every change")
+            beside = [self._rows.entity(row) for row in _rows(connection, _BESIDE, (key, _bounded(t)))]
+        return next((record for record in beside if record.key == key and record.t <= t), None)
 
     def amended(self, stream: int, start: int, stop: int, t: int) -> dict[int, EntityRecord]:
         end = self._known_end()
@@ -260,10 +285,8 @@ class SqliteLog:
             self._file.lifetime.check()
             return {}
         with self._file.reading() as connection:
-            if "entity_in_stream" not in self._whole:
-                if _rows(connection, AMENDED_IS_WHOLE, ()) != [(1,)]:
-                    self._missing("an index entity_in_stream of all changed documents")
-                self._whole.add("entity_in_stream")
+            index = "entity_in_stream"
+            self._check_whole(connection, index, AMENDED_IS_WHOLE, f"an index {index} of all changed documents")
             bindings = (_bounded(stream), _bounded(start), _bounded(stop), _bounded(t))
             return {row[4]: self._rows.entity(row) for row in _rows(connection, _AMENDED, bindings)}
 
@@ -288,7 +311,7 @@ class SqliteLog:
     def _continued(self, end: End, commit: Commit, statements: dict[str, list[Row]]) -> End:
         """Where the log ends after another commit, whose rows go to the statements that insert them."""
         tx_id = commit.transaction.tx_id
-        if tx_id is not None and self._transaction_by_id(tx_id, looks_beside=True) is not None:
+        if tx_id is not None and self.transaction_by_id(tx_id) is not None:
             refuse_known_id(self.path, tx_id)
         check_commit(
             commit, self.path, head=end.head, next_stream=end.next_stream, next_offset=partial(self._end_of, end)
@@ -338,9 +361,9 @@ class SqliteLog:
             rows = _rows(connection, sql, (key,))
             return self._rows.stream(rows[0]) if rows else None
 
-    def _looked_up(self, lookup: Lookup, columns: str, value: int | bytes, *, looks_beside: bool = False) -> Row | None:
-        """The row with a value, or none that is there; `StorageError` when the index has lost rows or, with
-        `looks_beside`, may have lost this one."""
+    def _looked_up(self, lookup: Lookup, columns: str, value: int | bytes) -> Row | None:
+        """The row with a value, or none that is there; `StorageError` when the index has lost rows, or may have lost
+        this one."""
         with self._file.reading() as connection:
             rows = _rows(connection, lookup.row(columns), (value,))
             if rows:
@@ -349,17 +372,38 @@ class SqliteLog:
                 if not lookup.is_whole(connection):
                     self._wrong(lookup)
                 self._whole.add(lookup.index)
-            if looks_beside and not lookup.is_gap(connection, value):
+            if not lookup.is_gap(connection, value):
                 self._wrong(lookup)
         return None
 
     def _stream_by(self, lookup: Lookup, value: int | bytes) -> StreamRecord | None:
-        row = self._looked_up(lookup, STREAM, value, looks_beside=lookup is STREAM_BY_KEY)
+        row = self._looked_up(lookup, STREAM, value)
         if row is None:
             return None
         if row[STREAM.split(", ").index(lookup.column)] != value:
             self._wrong(lookup)
         return self._rows.stream(row)
+
+    def _check_whole(self, connection: Connection, name: str, sql: str, what: str) -> None:
+        """Raise `StorageError` unless a table or index has all it must, which is looked for once."""
+        if name not in self._whole:
+            if _rows(connection, sql, ()) != [(1,)]:
+                self._missing(what)
+            self._whole.add(name)
+
+    def _check_newest(self, connection: Connection) -> None:
+        """Raise `StorageError` unless what the newest transaction wrote last is there, which is looked for once: it is
+        not where the batches are as they were at another time, and streams would be too short."""
+        if "batch" in self._whole:
+            return
+        row = self._end_row(connection)
+        for place, count, _ in written(row[5])[-_NEWEST:] if row is not None else ():
+            start = place if place < MOST_DOCUMENTS else place_of(place >> OFFSET_BITS, 0)
+            rows = _rows(connection, _LAST, (start, place))
+            batch = self._rows.header(rows[0]) if rows else None
+            if batch is None or (batch.stream and batch.first + batch.count < place % MOST_DOCUMENTS + count):
+                self._missing(f"{count} documents or states numbered {place}, of the newest transaction")
+        self._whole.add("batch")
 
     def _wrong(self, lookup: Lookup) -> NoReturn:
         message = f"expected an index {lookup.index} with every {lookup.column} of {lookup.table}, got a damaged one"
@@ -368,8 +412,7 @@ class SqliteLog:
     def _has_reached(self, stream: int) -> bool:
         """Whether there are streams, or documents of streams, with this id or a later one."""
         with self._file.reading() as connection:
-            sql = "SELECT EXISTS (SELECT 1 FROM batch WHERE place >= ?)"
-            ((is_written,),) = _rows(connection, sql, (place_of(stream, 0),))
+            ((is_written,),) = _rows(connection, _IS_PAST, (place_of(stream, 0),))
             return bool(is_written) or self._next_stream(connection) > stream
 
     def _known_end(self) -> End | None:
@@ -398,70 +441,80 @@ class SqliteLog:
             message = f"expected at most {MOST_STREAMS} streams of {MOST_DOCUMENTS} documents, got more"
             raise StorageError(f"{message}, in {self.path}", path=self.path)
 
-    def _chunk(self, places: tuple[int, int, int], upto: int) -> tuple[list[Batch], bool]:
+    def _chunk(self, base: int, start: int, stop: int, upto: int) -> tuple[list[Batch], bool]:
         """The first batches of a slice up to a position, the last perhaps beyond it, and whether they are all; no
         read stays open."""
         chunk: list[Batch] = []
         size = 0
         with self._file.reading() as connection:
-            cursor = connection.execute(_SLICE, places)
+            cursor = connection.execute(_SLICE, (base + start,))
             for row in cursor:
+                if not base <= row[0] < base + stop:  # beside the stream: it hides nothing if it is as it was written
+                    self._rows.header(row[:-1])
+                    if row[0] < base:
+                        continue
+                    cursor.close()
+                    break
                 chunk.append(self._rows.batch(row))
                 size += len(chunk[-1].body)
-                is_past = chunk[-1].t > upto
-                if is_past or len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
+                is_whole = chunk[-1].t > upto or chunk[-1].first + chunk[-1].count >= stop
+                if is_whole or len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
                     cursor.close()
-                    return chunk, is_past
+                    return chunk, is_whole
+            self._check_newest(connection)
         return chunk, True
 
-    def _written(self, after: int, upto: int) -> Iterator[tuple[int, int, int, int]]:
-        """What transactions after + 1 … upto wrote, in order: transaction, place, first, count."""
+    def _written(self, after: int, upto: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """What transactions after + 1 … upto wrote, in order: transaction, place, first, count, checksum."""
         after, upto = max(_bounded(after), 0), _bounded(upto)
         while after < upto:
             with self._file.reading() as connection:
                 sql = f"{_TX} WHERE t > ? AND t <= ? ORDER BY t LIMIT {_CHUNK_ROWS}"
                 rows = _rows(connection, sql, (after, upto))
             if not rows:
+                self.transaction(after + 1)  # raises if it should be there
                 return
             for row in rows:
                 t, after = self._rows.tx(row)[0], after + 1
                 if t != after:
                     self._missing(f"transaction {after}")
                 states = 0
-                for place, count, _ in written(row[5]):
+                for place, count, body_crc in written(row[5]):
                     is_state = place < MOST_DOCUMENTS
-                    yield t, place, states if is_state else place % MOST_DOCUMENTS, count
+                    yield t, place, states if is_state else place % MOST_DOCUMENTS, count, body_crc
                     states += count if is_state else 0
 
-    def _fetched(self, written: Iterator[tuple[int, int, int, int]]) -> list[Batch]:
+    def _fetched(self, written: Iterator[tuple[int, int, int, int, int]]) -> list[Batch]:
         """The next batches of a tail, cut out of those they were compacted into."""
         chunk: list[Batch] = []
         size = 0
-        held: dict[int, Pieces] = {}
+        held: dict[int, tuple[Pieces, int]] = {}
         with self._file.reading() as connection:
-            for t, place, first, count in written:
+            for t, place, first, count, body_crc in written:
                 stream = place >> OFFSET_BITS
-                pieces = held.get(stream)
+                pieces, crc = held.get(stream, (None, 0))
                 if pieces is None or not pieces.hold(first, count):
-                    found = self._holding(connection, stream, place)
+                    found, crc = self._holding(connection, stream, place)
                     pieces = Pieces(found if stream else replace(found, first=first))
                     if stream:
-                        held[stream] = pieces
+                        held[stream] = pieces, crc
                 chunk.append(pieces.cut(t, first, count))
+                if body_crc != (crc if pieces.is_whole(chunk[-1]) else crc32(chunk[-1].body)):
+                    self._rows.damaged_batch(place, count)
                 size += len(chunk[-1].body)
                 if len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
                     break
         return chunk
 
-    def _holding(self, connection: Connection, stream: int, place: int) -> Batch:
-        """The batch with the document, or the states, at a place."""
+    def _holding(self, connection: Connection, stream: int, place: int) -> tuple[Batch, int]:
+        """The batch with the document, or the states, at a place, and the checksum of its body."""
         rows = _rows(connection, _HOLDING, (place_of(stream, 0) if stream else place, place))
         batch = self._rows.batch(rows[0]) if rows else None
         offset = place % MOST_DOCUMENTS
         if batch is None or (stream and batch.first + batch.count <= offset):
             what = f"documents of stream {stream} from offset {offset} on" if stream else f"states numbered {place}"
             self._missing(what, stream, offset)
-        return batch
+        return batch, rows[0][_BODY_CRC]
 
     def _next_stream(self, connection: Connection) -> int:
         rows = _rows(connection, f"{_STREAM} ORDER BY id DESC LIMIT 1", ())
@@ -477,7 +530,8 @@ class SqliteLog:
             rows = _rows(connection, _LAST, (base, base + offset))
             return self._rows.header(rows[0]) if rows else None
 
-        last = last_upto(MOST_DOCUMENTS - 1)
+        last = self._last_of(stream, _rows(connection, _AROUND, (base + MOST_DOCUMENTS - 1,)))
+        self._check_newest(connection)
         if last is None or last.t <= t:
             return 0 if last is None else last.first + last.count
 
@@ -488,6 +542,11 @@ class SqliteLog:
             return transaction_at(batch, offset)
 
         return bisect_right(range(last.first + last.count), t, key=transaction_of)
+
+    def _last_of(self, stream: int, around: list[Row]) -> Batch | None:
+        """The last batch of a stream, without its body, of those on either side of its end."""
+        headers = [self._rows.header(row) for row in around]
+        return next((header for header in headers if header.stream == stream), None)
 
     def _missing(self, what: str, stream: int | None = None, offset: int | None = None) -> NoReturn:
         message = f"expected {what}, got none, in the damaged {self.path}"
