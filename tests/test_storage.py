@@ -1416,3 +1416,19 @@ def test_listing_streams_takes_work_for_every_stream_but_not_for_their_documents
         return steps
 
     assert listing(2) == listing(400)
+
+
+def test_a_stream_made_while_streams_are_listed_is_no_damage(tmp_path: Path) -> None:
+    class Listing(SqliteLog):
+        """Another connection makes a stream between two of its reads."""
+
+        def _check_newest(self, connection: apsw.Connection) -> None:
+            other.append([{"k": self.head().t}], "k")
+            super()._check_newest(connection)
+
+    path = tmp_path / "store"
+    with connect(path) as other:
+        other.append([{"k": "first"}], "k")
+        log = Listing(path)
+        assert [record.values for record, _ in log.streams(log.head().t)] == [("first",)]
+        log.close()

@@ -222,8 +222,11 @@ class SqliteLog:
                 else:
                     found.append((record, self._next_offset(connection, record.id, t)))
             self._check_newest(connection)
-            if _rows(connection, _IS_PAST, (place_of(len(found) + 1, 0),)) == [(1,)]:
-                self._missing(f"stream {len(found) + 1}", len(found) + 1)
+            following = len(found) + 1
+            if _rows(connection, _IS_PAST, (place_of(following, 0),)) == [(1,)]:
+                sql = f"{_STREAM} WHERE id = ?"
+                if not _rows(connection, sql, (following,)):  # it may have been made since
+                    self._missing(f"stream {following}", following)
             return found
 
     def next_stream(self) -> int:
