@@ -169,3 +169,13 @@ def test_equal_queries_share_a_plan() -> None:
 
 def test_one_is_not_true_in_a_plan() -> None:
     assert plan_of("[:find ?e :where [?e :a 1]]") != plan_of("[:find ?e :where [?e :a true]]")
+
+
+@pytest.mark.parametrize("join", ["or-join", "not-join"])
+def test_thousands_of_variables_that_are_bound_nowhere_make_a_short_error_at_once(join: str) -> None:
+    names = " ".join(f"?v{number}" for number in range(20_000))
+    query = f"[:find ?x :where [?x :a _] ({join} [{names}] [?v0 :a 1])]"
+    with pytest.raises(QueryError) as caught:
+        plan_of(query)
+    assert "?v1" in str(caught.value)
+    assert len(str(caught.value)) < 2_000

@@ -6,10 +6,12 @@ an error names (a path, a line, the values compared) is an attribute of the exce
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from reprlib import Repr
 from typing import Any
 
 _MOST_DIGITS = 1000
+_MOST_LISTED = 20
 
 
 class _Short(Repr):
@@ -33,6 +35,17 @@ def shown(value: object) -> str:
     ("{'a': [1, 'b']}", '<int of 16610 bits>')
     """
     return _Short().repr(value)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as an error's message lists them, of many the first.
+
+    >>> listed("abc"), listed(map(str, range(1000)))[-21:]
+    ('a, b, c', '18, 19 and 980 others')
+    """
+    found = list(names)
+    many = f" and {len(found) - _MOST_LISTED} others" if len(found) > _MOST_LISTED + 1 else ""
+    return ", ".join(found[:_MOST_LISTED] if many else found) + many
 
 
 class TourlogError(Exception):

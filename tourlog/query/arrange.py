@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from tourlog.errors import QueryError
+from tourlog.errors import QueryError, listed
 from tourlog.query.deadline import pulse
 from tourlog.query.functions import BUILTINS
 from tourlog.query.program import (
@@ -33,6 +33,9 @@ from tourlog.query.program import (
 from tourlog.query.syntax import Blank, Variable
 
 Bound = frozenset[Variable]
+_MOST_TOLD = 1_000
+"""Characters of a clause in an error's message."""
+
 SafeCall = Callable[[RuleUse, Bound], bool]
 """Whether a rule can be computed when these variables are bound."""
 
@@ -46,12 +49,13 @@ class Unsafe(Exception):
 
     def error(self) -> QueryError:
         names = tuple(dict.fromkeys(variable.name.split("#")[0] for variable in self.missing))
-        shown = ", ".join(f"?{name}" for name in names) or "a variable"
+        shown = listed(f"?{name}" for name in names) or "a variable"
         place = getattr(self.literal, "place", None)
         where = f" ({place})" if place is not None else ""
         clause = re.sub(r"#\d+", "", str(self.literal))  # as it was written: names are told apart in plans only
+        told = clause if len(clause) <= _MOST_TOLD else f"{clause[:_MOST_TOLD]}…"
         return QueryError(
-            f"{shown} {'are' if len(names) > 1 else 'is'} not bound by any clause that can run before {clause}{where}",
+            f"{shown} {'are' if len(names) > 1 else 'is'} not bound by any clause that can run before {told}{where}",
             variables=names,
             clause=clause,
         )
@@ -129,7 +133,8 @@ class Arranger:
 
     def _unsafe(self, stuck: list[Literal], bound: Bound) -> Unsafe:
         """Blame the first literal that waits for something; its variables nobody binds come first."""
-        binders = {variable for literal in stuck for variable in bound_by(literal) if not self._wants(literal, bound)}
+        ready = [literal for literal in stuck if not self._wants(literal, bound)]
+        binders = {variable for literal in ready for variable in bound_by(literal)}
         for literal in stuck:
             missing = self._wants(literal, bound)
             hopeless = tuple(variable for variable in missing if variable not in binders)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeAlias
 
-from tourlog.errors import QueryError
+from tourlog.errors import QueryError, listed
 from tourlog.query.deadline import pulse
 from tourlog.query.functions import get_builtin
 from tourlog.query.program import (
@@ -355,7 +355,7 @@ def _only_variables(terms: Iterable[Term]) -> tuple[Variable, ...]:
 
 
 def _listed(variables: Iterable[Variable]) -> str:
-    return ", ".join(sorted(map(str, variables))) or "none"
+    return listed(sorted(map(str, variables))) or "none"
 
 
 def _at(place: object) -> str:
