@@ -1,19 +1,20 @@
 """What every storage backend does: keep transactions as record batches, in order, and give them back.
 
 The records here are the whole vocabulary between a backend and the rest; a backend knows nothing of
-facts, queries or documents beyond their encoded bytes.
+facts, queries or documents beyond their encoded bytes. They are made for every append and every batch read, which
+msgspec does some ten times as fast as `dataclasses`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+
+class Transaction(Struct, frozen=True, gc=False):
     """One committed transaction: its position, its instant in µs since the epoch (UTC), its id if given."""
 
     t: int
@@ -21,8 +22,7 @@ class Transaction:
     tx_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecord:
+class StreamRecord(Struct, frozen=True, gc=False):
     """One stream, as created: `key` are the canonical bytes of (names, values), `name` the unique readable
     name, `prefix` the unique 60-bit number its documents' ids begin with, `t` the transaction that made it."""
 
@@ -35,8 +35,7 @@ class StreamRecord:
     t: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True, gc=False):
     """One row of the log. In a stream (`stream` > 0): documents `first` … `first + count - 1`, encoded by
     `values.encode_documents` without the ids and offsets, which follow from their place. `stream` 0 holds
     entity states: `values.encode` of a list of `[e, state]`, the state None for a retracted entity; `first` counts
@@ -51,8 +50,7 @@ class Batch:
     spans: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EntityRecord:
+class EntityRecord(Struct, frozen=True, gc=False):
     """Where transaction `t` left entity `key` (canonical bytes): the state after it, encoded with
     `values.encode` (None when retracted). `stream` and `offset` are set when the entity is an ordered document."""
 
@@ -63,8 +61,7 @@ class EntityRecord:
     offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True, gc=False):
     """A prepared transaction: `transaction.t` must be the log's head + 1, and `heads` the next offset of every
     stream the batches extend, as the writer saw them."""
 

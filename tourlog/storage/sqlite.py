@@ -8,10 +8,12 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
+
+from msgspec.structs import replace
 
 from tourlog.errors import StorageError
 from tourlog.storage.batches import Pieces, cut, end_as_of, transaction_at
