@@ -70,8 +70,9 @@ def import_file(
     elif of_lines:
         _import_lines(file, store, key or [], events, as_json)
     else:
-        with open_source(file):  # a file that is missing is said first
-            pass
+        if file != "-":
+            with open_source(file):  # a file that is missing is said first
+                pass
         raise typer.BadParameter(
             f"expected the attributes that say which stream, such as --key id, for {file}", param_hint="--key"
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from threading import Lock
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from tourlog.errors import TourlogError
@@ -89,6 +90,9 @@ class LoadedAttribute:
 
 
 _UNLOADED = (0, LoadedAttribute())
+
+_PATIENCE_SECONDS = 0.02
+"""Within a transaction that has been loading for less, nobody looks at the time: to stop there is to begin anew."""
 
 
 class _Stopped(Exception):
@@ -195,13 +199,13 @@ class FactIndex(_Shared):
         readers = [(indexes[name], _reader(name, columns)) for name in names]
         state_readers = [(indexes[name], _state_reader(name)) for name in names]
         decoder = columns_decoder(columns)
-        done = after
+        done, patient_until = after, monotonic() + _PATIENCE_SECONDS
         for batch in self._log.tail(after, upto) if readers else ():
             if batch.t - 1 > done and INSTANT_KEY not in indexes:
-                done = batch.t - 1
+                done, patient_until = batch.t - 1, monotonic() + _PATIENCE_SECONDS
                 _pulse_at(done)
-            else:
-                pulse()  # within a transaction, where to stop is to begin anew
+            elif monotonic() > patient_until:
+                pulse()
             if batch.stream:
                 self._add_documents(batch, decoder(batch.body), readers)
             else:
