@@ -90,6 +90,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "query.stated",
         "snapshot",
         "storage.compaction",
+        "storage.tail",
         "storage.verify",
     ),
     (
@@ -213,6 +214,7 @@ HEAVY = {
         "storage.lookups",
         "storage.sqlite",
         "storage.sqlite_file",
+        "storage.tail",
         "storage.verify",
         "storage.writer",
     },

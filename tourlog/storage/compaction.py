@@ -6,14 +6,14 @@ What was written when is in `tx`, which is left alone: readers find a document i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tourlog.storage.batches import joined
 from tourlog.storage.rows import BATCH, INSERT_BATCH, Row, Rows, place_of
-from tourlog.storage.sqlite_file import OFFSET_BITS, StoreFile
+from tourlog.storage.sqlite_file import OFFSET_BITS, StoreFile, all_rows
 
 if TYPE_CHECKING:
-    from apsw import Connection
+    pass
 
 FULL_DOCUMENTS = 100
 FULL_BYTES = 1 << 18
@@ -51,7 +51,7 @@ def _looked_at(file: StoreFile) -> Iterator[list[list[Size]]]:
     before = -1
     while True:
         with file.reading() as connection:
-            sizes: list[Size] = _rows(connection, _SIZES, (before,))
+            sizes: list[Size] = all_rows(connection, _SIZES, (before,))
         runs = list(_runs(sizes))
         if len(sizes) == _LOOKED_AT and len(runs) > 1:
             runs.pop()  # it may go on
@@ -101,7 +101,7 @@ def _join(file: StoreFile, rows: Rows, runs: Sequence[list[Size]]) -> int:
         added: list[Row] = []
         for run in runs:
             with file.reading() as connection:
-                found = _rows(connection, _BATCHES, (run[0][0], run[-1][0]))
+                found = all_rows(connection, _BATCHES, (run[0][0], run[-1][0]))
             batches = list(map(rows.batch, found))
             if [(place_of(each.stream, each.first), each.count, len(each.body)) for each in batches] == run:
                 removed += [(place,) for place, *_ in found]
@@ -111,7 +111,3 @@ def _join(file: StoreFile, rows: Rows, runs: Sequence[list[Size]]) -> int:
             remove = "DELETE FROM batch WHERE place = ?"
             file.writer().write(((remove, removed), (INSERT_BATCH, added)))
     return fewer
-
-
-def _rows(connection: Connection, sql: str, bindings: tuple[Any, ...]) -> list[Any]:
-    return connection.execute(sql, bindings).fetchall()

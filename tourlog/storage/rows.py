@@ -194,3 +194,8 @@ class Rows:
     def _damaged(self, what: str, **details: Any) -> NoReturn:
         message = f"expected what was written, got damage at {what}, in {self.path}"
         raise StorageError(message, path=self.path, **details)
+
+    def missing(self, what: str, stream: int | None = None, offset: int | None = None) -> NoReturn:
+        """Raise `StorageError` about what must be there and is not."""
+        message = f"expected {what}, got none, in the damaged {self.path}"
+        raise StorageError(message, path=self.path, stream=stream, offset=offset)

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from zlib import crc32
 
-from msgspec.structs import replace
-
 from tourlog.errors import StorageError
-from tourlog.storage.batches import Pieces, cut, end_as_of, transaction_at
+from tourlog.storage.batches import cut, end_as_of, transaction_at
 from tourlog.storage.common import check_commit, refuse_known_id
 from tourlog.storage.compaction import compact
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
@@ -44,14 +42,12 @@ from tourlog.storage.rows import (
     transaction,
     written,
 )
-from tourlog.storage.sqlite_file import OFFSET_BITS, StoreFile
+from tourlog.storage.sqlite_file import OFFSET_BITS, StoreFile, all_rows, bounded
+from tourlog.storage.tail import CHUNK_BYTES, CHUNK_ROWS, tail
 
 if TYPE_CHECKING:
     from apsw import Connection
 
-_LARGEST = (1 << 63) - 1
-_CHUNK_ROWS = 128
-_CHUNK_BYTES = 4_000_000
 _MOST_REMEMBERED = 10_000
 _NEWEST = 8
 
@@ -61,8 +57,6 @@ _BATCH = f"SELECT {BATCH} FROM batch "
 _ENTITY = f"SELECT {ENTITY} FROM entity "
 
 _END = f"SELECT {TX}, digest FROM tx ORDER BY t DESC LIMIT 1"
-_HOLDING = f"{_BATCH} WHERE place >= ?1 AND place <= ?2 ORDER BY place DESC LIMIT 1"
-"""The batch that holds a place, from the first place of its stream on."""
 _HEADER = "place, t, count, spans, body_crc, crc"
 _LAST = f"SELECT {_HEADER} FROM batch WHERE place >= ?1 AND place <= ?2 ORDER BY place DESC LIMIT 1"
 _SLICE = f"""{_BATCH} WHERE place >= coalesce(
@@ -84,7 +78,6 @@ _STREAMS = f"""SELECT {", ".join(f"s.{name}" for name in STREAM.split(", "))},
     LEFT JOIN batch AS n ON n.place = later
     ORDER BY s.id"""
 """Every stream with the batches on either side of its end; one that is not found where it was seen has no checksum."""
-_BODY_CRC = BATCH.split(", ").index("body_crc")
 _STREAM_COLUMNS = len(STREAM.split(", "))
 _NEXT_COLUMN = _STREAM_COLUMNS + len(_HEADER.split(", "))
 _BESIDE = f"""SELECT * FROM ({_ENTITY} WHERE (key, t) <= (?1, ?2) ORDER BY key DESC, t DESC LIMIT 1)
@@ -162,11 +155,11 @@ class SqliteLog:
         return 0 if row is None else int(row[0])
 
     def transaction(self, t: int) -> Transaction | None:
-        sql, bounded = f"{_TX} WHERE t = ?", _bounded(t)
-        found = self._find_transaction(sql, bounded)
+        sql, key = f"{_TX} WHERE t = ?", bounded(t)
+        found = self._find_transaction(sql, key)
         if found is None and 0 < t <= self.head().t:
             # Positions are dense. It may have been committed since.
-            found = self._find_transaction(sql, bounded) or self._missing(f"transaction {t}")
+            found = self._find_transaction(sql, key) or self._rows.missing(f"transaction {t}")
         return found
 
     def transaction_by_id(self, tx_id: str) -> Transaction | None:
@@ -195,40 +188,40 @@ class SqliteLog:
         return record
 
     def stream_by_prefix(self, prefix: int) -> StreamRecord | None:
-        return self._stream_by(STREAM_BY_PREFIX, _bounded(prefix))
+        return self._stream_by(STREAM_BY_PREFIX, bounded(prefix))
 
     def stream_by_name(self, name: str) -> StreamRecord | None:
         return self._stream_by(STREAM_BY_NAME, blob(name))
 
     def stream_by_id(self, stream: int) -> StreamRecord | None:
-        sql, bounded = f"{_STREAM} WHERE id = ?", _bounded(stream)
-        found = self._find_stream(sql, bounded)
+        sql, key = f"{_STREAM} WHERE id = ?", bounded(stream)
+        found = self._find_stream(sql, key)
         if found is None and 0 < stream < MOST_STREAMS and self._has_reached(stream):
             # Ids are dense. It may have been committed since.
-            found = self._find_stream(sql, bounded) or self._missing(f"stream {stream}", stream)
+            found = self._find_stream(sql, key) or self._rows.missing(f"stream {stream}", stream)
         return found
 
     def streams(self, t: int) -> list[tuple[StreamRecord, int]]:
         with self._file.reading() as connection:
             found: list[tuple[StreamRecord, int]] = []
-            for row in _rows(connection, _STREAMS, ()):
+            for row in all_rows(connection, _STREAMS, ()):
                 record = self._rows.stream(row[:_STREAM_COLUMNS])
                 if record.t > t:  # as are those after it
                     return found
                 around = row[_STREAM_COLUMNS:_NEXT_COLUMN], row[_NEXT_COLUMN:]
                 last = self._last_of(record.id, [header for header in around if header[0] is not None])
                 if record.id != len(found) + 1:
-                    self._missing(f"stream {len(found) + 1}")
+                    self._rows.missing(f"stream {len(found) + 1}")
                 if last is None or last.t <= t:
                     found.append((record, 0 if last is None else last.first + last.count))
                 else:
                     found.append((record, self._next_offset(connection, record.id, t)))
             self._check_newest(connection)
             following = len(found) + 1
-            if _rows(connection, _IS_PAST, (place_of(following, 0),)) == [(1,)]:
+            if all_rows(connection, _IS_PAST, (place_of(following, 0),)) == [(1,)]:
                 sql = f"{_STREAM} WHERE id = ?"
-                if not _rows(connection, sql, (following,)):  # it may have been made since
-                    self._missing(f"stream {following}", following)
+                if not all_rows(connection, sql, (following,)):  # it may have been made since
+                    self._rows.missing(f"stream {following}", following)
             return found
 
     def next_stream(self) -> int:
@@ -263,25 +256,23 @@ class SqliteLog:
                 end = batch.first + batch.count if batch.t <= t else end_as_of(batch, t)
                 self._file.lifetime.check()
                 if batch.first > position:
-                    self._missing(f"documents of stream {stream} from offset {position} on", stream, position)
+                    self._rows.missing(f"documents of stream {stream} from offset {position} on", stream, position)
                 if end > position:
                     yield cut(batch, position, min(end, stop)) if batch.spans else batch
                     position = end
 
     def rows(self, t: int) -> int:
         with self._file.reading() as connection:
-            rows = _rows(connection, f"{_TX} WHERE t <= ? ORDER BY t DESC LIMIT 1", (_bounded(t),))
+            rows = all_rows(connection, f"{_TX} WHERE t <= ? ORDER BY t DESC LIMIT 1", (bounded(t),))
             return int(self._rows.tx(rows[0])[3]) if rows else 0
 
     def tail(self, after: int, upto: int) -> Iterator[Batch]:
-        written = self._written(after, upto)
-        while chunk := self._fetched(written):
-            yield from chunk
+        return tail(self._file, self._rows, after, upto, self.transaction)
 
     def entity(self, key: bytes, t: int) -> EntityRecord | None:
         with self._file.reading() as connection:
             self._check_whole(connection, "entity", STATES_ARE_WHOLE, "a state of every change")
-            beside = [self._rows.entity(row) for row in _rows(connection, _BESIDE, (key, _bounded(t)))]
+            beside = [self._rows.entity(row) for row in all_rows(connection, _BESIDE, (key, bounded(t)))]
         return next((record for record in beside if record.key == key and record.t <= t), None)
 
     def amended(self, stream: int, start: int, stop: int, t: int) -> dict[int, EntityRecord]:
@@ -292,8 +283,8 @@ class SqliteLog:
         with self._file.reading() as connection:
             index = "entity_in_stream"
             self._check_whole(connection, index, AMENDED_IS_WHOLE, f"an index {index} of all changed documents")
-            bindings = (_bounded(stream), _bounded(start), _bounded(stop), _bounded(t))
-            return {row[4]: self._rows.entity(row) for row in _rows(connection, _AMENDED, bindings)}
+            bindings = (bounded(stream), bounded(start), bounded(stop), bounded(t))
+            return {row[4]: self._rows.entity(row) for row in all_rows(connection, _AMENDED, bindings)}
 
     def writing(self, *, alone: bool = False) -> AbstractContextManager[None]:
         return self._file.writing(alone=alone)
@@ -338,14 +329,14 @@ class SqliteLog:
 
     def _read_salt(self) -> bytes:
         with self._file.reading() as connection:
-            for salt, crc in _rows(connection, "SELECT value, crc FROM store WHERE key = 'salt'", ()):
+            for salt, crc in all_rows(connection, "SELECT value, crc FROM store WHERE key = 'salt'", ()):
                 if type(salt) is bytes and crc32(salt) == crc:
                     return salt
         raise StorageError(f"expected a store with a salt, got a damaged one, in {self.path}", path=self.path)
 
     def _end_row(self, connection: Connection) -> Row | None:
         """The newest row of `tx`, its digest last."""
-        rows = _rows(connection, _END, ())
+        rows = all_rows(connection, _END, ())
         if not rows:
             return None
         self._rows.tx(rows[0][:-1])
@@ -353,24 +344,24 @@ class SqliteLog:
 
     def _tx_row(self, connection: Connection, t: int) -> Row:
         """The row of a transaction that must be there."""
-        rows = _rows(connection, f"{_TX} WHERE t = ?", (t,))
-        return self._rows.tx(rows[0]) if rows else self._missing(f"transaction {t}")
+        rows = all_rows(connection, f"{_TX} WHERE t = ?", (t,))
+        return self._rows.tx(rows[0]) if rows else self._rows.missing(f"transaction {t}")
 
     def _find_transaction(self, sql: str, key: int | bytes) -> Transaction | None:
         with self._file.reading() as connection:
-            rows = _rows(connection, sql, (key,))
+            rows = all_rows(connection, sql, (key,))
             return transaction(self._rows.tx(rows[0])) if rows else None
 
     def _find_stream(self, sql: str, key: int | bytes) -> StreamRecord | None:
         with self._file.reading() as connection:
-            rows = _rows(connection, sql, (key,))
+            rows = all_rows(connection, sql, (key,))
             return self._rows.stream(rows[0]) if rows else None
 
     def _looked_up(self, lookup: Lookup, columns: str, value: int | bytes) -> Row | None:
         """The row with a value, or none that is there; `StorageError` when the index has lost rows, or may have lost
         this one."""
         with self._file.reading() as connection:
-            rows = _rows(connection, lookup.row(columns), (value,))
+            rows = all_rows(connection, lookup.row(columns), (value,))
             if rows:
                 return rows[0]  # type: ignore[no-any-return]  # as the driver gives it
             if lookup.index not in self._whole:
@@ -392,8 +383,8 @@ class SqliteLog:
     def _check_whole(self, connection: Connection, name: str, sql: str, what: str) -> None:
         """Raise `StorageError` unless a table or index has all it must, which is looked for once."""
         if name not in self._whole:
-            if _rows(connection, sql, ()) != [(1,)]:
-                self._missing(what)
+            if all_rows(connection, sql, ()) != [(1,)]:
+                self._rows.missing(what)
             self._whole.add(name)
 
     def _check_newest(self, connection: Connection) -> None:
@@ -404,10 +395,10 @@ class SqliteLog:
         row = self._end_row(connection)
         for place, count, _ in written(row[5])[-_NEWEST:] if row is not None else ():
             start = place if place < MOST_DOCUMENTS else place_of(place >> OFFSET_BITS, 0)
-            rows = _rows(connection, _LAST, (start, place))
+            rows = all_rows(connection, _LAST, (start, place))
             batch = self._rows.header(rows[0]) if rows else None
             if batch is None or (batch.stream and batch.first + batch.count < place % MOST_DOCUMENTS + count):
-                self._missing(f"{count} documents or states numbered {place}, of the newest transaction")
+                self._rows.missing(f"{count} documents or states numbered {place}, of the newest transaction")
         self._whole.add("batch")
 
     def _wrong(self, lookup: Lookup) -> NoReturn:
@@ -417,7 +408,7 @@ class SqliteLog:
     def _has_reached(self, stream: int) -> bool:
         """Whether there are streams, or documents of streams, with this id or a later one."""
         with self._file.reading() as connection:
-            ((is_written,),) = _rows(connection, _IS_PAST, (place_of(stream, 0),))
+            ((is_written,),) = all_rows(connection, _IS_PAST, (place_of(stream, 0),))
             return bool(is_written) or self._next_stream(connection) > stream
 
     def _known_end(self) -> End | None:
@@ -463,66 +454,14 @@ class SqliteLog:
                 chunk.append(self._rows.batch(row))
                 size += len(chunk[-1].body)
                 is_whole = chunk[-1].t > upto or chunk[-1].first + chunk[-1].count >= stop
-                if is_whole or len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
+                if is_whole or len(chunk) == CHUNK_ROWS or size > CHUNK_BYTES:
                     cursor.close()
                     return chunk, is_whole
             self._check_newest(connection)
         return chunk, True
 
-    def _written(self, after: int, upto: int) -> Iterator[tuple[int, int, int, int, int]]:
-        """What transactions after + 1 … upto wrote, in order: transaction, place, first, count, checksum."""
-        after, upto = max(_bounded(after), 0), _bounded(upto)
-        while after < upto:
-            with self._file.reading() as connection:
-                sql = f"{_TX} WHERE t > ? AND t <= ? ORDER BY t LIMIT {_CHUNK_ROWS}"
-                rows = _rows(connection, sql, (after, upto))
-            if not rows:
-                self.transaction(after + 1)  # raises if it should be there
-                return
-            for row in rows:
-                t, after = self._rows.tx(row)[0], after + 1
-                if t != after:
-                    self._missing(f"transaction {after}")
-                states = 0
-                for place, count, body_crc in written(row[5]):
-                    is_state = place < MOST_DOCUMENTS
-                    yield t, place, states if is_state else place % MOST_DOCUMENTS, count, body_crc
-                    states += count if is_state else 0
-
-    def _fetched(self, written: Iterator[tuple[int, int, int, int, int]]) -> list[Batch]:
-        """The next batches of a tail, cut out of those they were compacted into."""
-        chunk: list[Batch] = []
-        size = 0
-        held: dict[int, tuple[Pieces, int]] = {}
-        with self._file.reading() as connection:
-            for t, place, first, count, body_crc in written:
-                stream = place >> OFFSET_BITS
-                pieces, crc = held.get(stream, (None, 0))
-                if pieces is None or not pieces.hold(first, count):
-                    found, crc = self._holding(connection, stream, place)
-                    pieces = Pieces(found if stream else replace(found, first=first))
-                    if stream:
-                        held[stream] = pieces, crc
-                chunk.append(pieces.cut(t, first, count))
-                if body_crc != (crc if pieces.is_whole(chunk[-1]) else crc32(chunk[-1].body)):
-                    self._rows.damaged_batch(place, count)
-                size += len(chunk[-1].body)
-                if len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
-                    break
-        return chunk
-
-    def _holding(self, connection: Connection, stream: int, place: int) -> tuple[Batch, int]:
-        """The batch with the document, or the states, at a place, and the checksum of its body."""
-        rows = _rows(connection, _HOLDING, (place_of(stream, 0) if stream else place, place))
-        batch = self._rows.batch(rows[0]) if rows else None
-        offset = place % MOST_DOCUMENTS
-        if batch is None or (stream and batch.first + batch.count <= offset):
-            what = f"documents of stream {stream} from offset {offset} on" if stream else f"states numbered {place}"
-            self._missing(what, stream, offset)
-        return batch, rows[0][_BODY_CRC]
-
     def _next_stream(self, connection: Connection) -> int:
-        rows = _rows(connection, f"{_STREAM} ORDER BY id DESC LIMIT 1", ())
+        rows = all_rows(connection, f"{_STREAM} ORDER BY id DESC LIMIT 1", ())
         return self._rows.stream(rows[0]).id + 1 if rows else 1
 
     def _next_offset(self, connection: Connection, stream: int, t: int) -> int:
@@ -532,10 +471,10 @@ class SqliteLog:
         base = place_of(stream, 0)
 
         def last_upto(offset: int) -> Batch | None:
-            rows = _rows(connection, _LAST, (base, base + offset))
+            rows = all_rows(connection, _LAST, (base, base + offset))
             return self._rows.header(rows[0]) if rows else None
 
-        last = self._last_of(stream, _rows(connection, _AROUND, (base + MOST_DOCUMENTS - 1,)))
+        last = self._last_of(stream, all_rows(connection, _AROUND, (base + MOST_DOCUMENTS - 1,)))
         self._check_newest(connection)
         if last is None or last.t <= t:
             return 0 if last is None else last.first + last.count
@@ -543,7 +482,7 @@ class SqliteLog:
         def transaction_of(offset: int) -> int:
             batch = last_upto(offset)
             if batch is None or batch.first + batch.count <= offset:
-                self._missing(f"documents of stream {stream} at offset {offset}", stream, offset)
+                self._rows.missing(f"documents of stream {stream} at offset {offset}", stream, offset)
             return transaction_at(batch, offset)
 
         return bisect_right(range(last.first + last.count), t, key=transaction_of)
@@ -552,17 +491,3 @@ class SqliteLog:
         """The last batch of a stream, without its body, of those on either side of its end."""
         headers = [self._rows.header(row) for row in around]
         return next((header for header in headers if header.stream == stream), None)
-
-    def _missing(self, what: str, stream: int | None = None, offset: int | None = None) -> NoReturn:
-        message = f"expected {what}, got none, in the damaged {self.path}"
-        raise StorageError(message, path=self.path, stream=stream, offset=offset)
-
-
-def _rows(connection: Connection, sql: str, bindings: tuple[Any, ...]) -> list[Any]:
-    """Every row at once: a row left unfetched would hold the read open."""
-    return connection.execute(sql, bindings).fetchall()
-
-
-def _bounded(number: int) -> int:
-    """A position, offset or id within what SQLite holds; nothing stored lies outside."""
-    return max(-1, min(number, _LARGEST))

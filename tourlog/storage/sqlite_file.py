@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
 from tourlog.errors import ArgumentError, StorageError, shown
@@ -34,6 +34,7 @@ OFFSET_BITS = 35
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _IDLE_READERS = 8
+_LARGEST = (1 << 63) - 1
 _CHECKPOINT_PAGES = 4_000
 """A checkpoint costs two syncs and the pages written since, each once: small commits write the same few often."""
 
@@ -440,3 +441,13 @@ def _marks(connection: Connection) -> tuple[int, int]:
 def _is_empty(connection: Connection) -> bool:
     tables = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
     return not tables and not connection.pragma("application_id")
+
+
+def all_rows(connection: Connection, sql: str, bindings: tuple[Any, ...]) -> list[Any]:
+    """Every row at once: a row left unfetched would hold the read open."""
+    return connection.execute(sql, bindings).fetchall()
+
+
+def bounded(number: int) -> int:
+    """A position, offset or id within what SQLite holds; nothing stored lies outside."""
+    return max(-1, min(number, _LARGEST))
