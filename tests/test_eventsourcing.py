@@ -655,3 +655,19 @@ def test_the_store_of_an_application_is_read_by_anyone(tmp_path: Path) -> None:
         (ann, 2, "Deposited"),
     ]
     assert events[1]["state"]["amount"] == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["TOURLOG_PATHH", "TOURLOG_PAHT", "TOURLGO_PATH", "BANK_TOURLOG_PTH", "TOURLOG_DURABILTY"]
+)
+def test_a_setting_that_is_mistyped_is_refused_rather_than_kept_in_memory(name: str) -> None:
+    with pytest.raises(tourlog.ArgumentError, match=f"expected the setting TOURLOG_[A-Z]+, got {name}"):
+        Factory(Environment("Bank", {name: "bank.tour"}))
+
+
+def test_settings_of_other_applications_and_other_names_are_let_be(tmp_path: Path) -> None:
+    env = {"SHOP_TOURLOG_PATH": "shop.tour", "S_TOURLOG_PATH": "s.tour", "TOURLOG_PROGRAMS": "3", "PATH": "/bin"}
+    factory = Factory(Environment("Bank", env))
+    assert factory.datastore.connection.db().t == 0
+    factory.close()
+    Factory(Environment("Bank", {"TOURLOG_PATHH": "x", "TOURLOG_PATH": str(tmp_path / "bank.tour")})).close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import SequenceMatcher
 from itertools import islice
 from threading import Event
 from time import monotonic
@@ -40,7 +41,7 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from tourlog.connection import Connection
 from tourlog.database import Database, TxReport
-from tourlog.errors import ConflictError, shown
+from tourlog.errors import ArgumentError, ConflictError, shown
 from tourlog.integrations.eventsourcing_dcb import TourlogDCBRecorder
 from tourlog.integrations.eventsourcing_sequence import AggregateSequence, Attributes, Document, extended
 from tourlog.integrations.eventsourcing_store import POLL_SECONDS, Datastore, persistence_errors, pull_until_notified
@@ -51,6 +52,8 @@ _EVENTS = Attributes()
 _APPLICATION_SEQUENCE = b"application"
 """Bytes, which no aggregate's id can be."""
 _NOTIFICATION = "notification"
+_MISTYPED = 0.85
+"""Names that are so like a setting's, of 1 for the same, are taken for a slip."""
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _NOTIFICATIONS = Stream((_EVENTS.sequence,), (_APPLICATION_SEQUENCE,))
@@ -277,7 +280,8 @@ class Factory(InfrastructureFactory[TourlogTrackingRecorder], DCBInfrastructureF
     """Makes the recorders of one store, for applications and for dynamic consistency boundaries.
 
     `env` has the settings: `TOURLOG_PATH`, the file, and `TOURLOG_DURABILITY`. `datastore` is the open store:
-    OperationalError when it cannot be opened, ArgumentError for another durability.
+    OperationalError when it cannot be opened, ArgumentError for another durability, or for a setting that is one of
+    these mistyped: events would go to memory and be lost.
 
     >>> from eventsourcing.application import Application
     >>> from eventsourcing.domain import Aggregate
@@ -293,6 +297,7 @@ class Factory(InfrastructureFactory[TourlogTrackingRecorder], DCBInfrastructureF
 
     def __init__(self, env: Environment | EnvType | None) -> None:
         super().__init__(env)
+        _check_settings(self.env, (self.TOURLOG_PATH, self.TOURLOG_DURABILITY))
         path = self.env.get(self.TOURLOG_PATH) or None
         with persistence_errors():
             self.datastore = Datastore(path, self.env.get(self.TOURLOG_DURABILITY) or "full")
@@ -335,6 +340,16 @@ class Factory(InfrastructureFactory[TourlogTrackingRecorder], DCBInfrastructureF
         if not issubclass(recorder_class, default):
             raise TypeError(f"expected a subclass of {default.__name__} in {variable}, got {topic}")
         return recorder_class(self.datastore)
+
+
+def _check_settings(env: Environment, known: tuple[str, ...]) -> None:
+    """Raise `ArgumentError` for a name that is nearly that of a setting, of every application or of this one; another
+    application's settings may be there, too."""
+    for name in env:
+        own = name.removeprefix(f"{env.name.upper()}_")
+        for setting in known if not name.endswith(known) else ():
+            if env.get(setting) is None and SequenceMatcher(None, own, setting).ratio() > _MISTYPED:
+                raise ArgumentError(f"expected the setting {setting}, got {name}, in the environment", setting=name)
 
 
 def _track(connection: Connection, tracking: Tracking) -> None:
