@@ -111,6 +111,10 @@ class TestAppend:
         succeed("append", tmp_path / "new.tour", "--key", "k", '{"k": 1}')
         assert [each["k"] for each in json_lines(succeed("read", tmp_path / "new.tour", "k=1", "--json"))] == [1]
 
+    def test_what_is_refused_makes_none(self, tmp_path: Path) -> None:
+        assert "lacks the key attribute 'k'" in fail("append", tmp_path / "new.tour", "--key", "k", '{"n": 1}')
+        assert not (tmp_path / "new.tour").exists()
+
     def test_expect_is_the_next_offset_or_nothing_is_stored(self, store: Path) -> None:
         message = fail("append", store, "--key", "bot", '{"bot": "a"}', "--expect", 1)
         assert "2" in message

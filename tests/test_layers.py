@@ -231,7 +231,7 @@ HEAVY = {
     "nanoarrow": {"engines.arrow"},
     "re2": {"query.text"},
     "concurrent": {"aio"},
-    "difflib": {"pytest_plugin", "query.functions"},
+    "difflib": {"integrations.eventsourcing", "pytest_plugin", "query.functions"},
     "logging": {"listeners"},
     "fractions": {"engines.sqlaggregates", "query.aggregates"},
     "html": {"html"},

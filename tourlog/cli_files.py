@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tourlog.arguments import key_pattern, pairs
-from tourlog.cli_common import AsJson, AsOf, Store, database
+from tourlog.cli_common import AsJson, AsOf, Store, counted, database
 from tourlog.connection import connect
 from tourlog.csv_files import export_csv
 from tourlog.errors import ArgumentError
@@ -169,4 +169,4 @@ def export(
     if as_json:
         print_json_lines([{"documents": report.documents, "columns": list(report.columns), "t": report.t}])
     else:
-        typer.echo(f"wrote {report.documents:,} documents of {store} to {file}")
+        typer.echo(f"wrote {counted(report.documents, 'document')} of {store} to {file}")

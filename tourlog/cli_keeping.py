@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tourlog.cli_common import AsJson, Store
+from tourlog.cli_common import AsJson, Store, counted
 from tourlog.connection import connect
 from tourlog.keeping import Verification, backup, verify
 from tourlog.storage.checkpoints import LARGE, named, readers
@@ -109,7 +109,7 @@ def doctor(
 
 def _counts(found: Verification) -> str:
     counts = (found.position, "transaction"), (found.streams, "stream"), (found.documents, "document")
-    return ", ".join(f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s" for n, noun in counts)
+    return ", ".join(counted(count, noun) for count, noun in counts)
 
 
 def _verified(found: Verification) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tourlog.arguments import find_key, key_pattern, pairs
 from tourlog.cli_common import AsJson, AsOf, Store, database, show
 from tourlog.connection import Connection, connect
 from tourlog.database import TxReport
+from tourlog.documents import group_documents
 from tourlog.errors import ArgumentError
 from tourlog.json_lines import open_source, parse_document, read_documents
 from tourlog.storage.log import Log
@@ -118,6 +119,7 @@ def append(
     else:
         with open_source("-") as source:
             given = [document for _, document in read_documents(source)]
+    group_documents(given, key)  # what is refused makes no store
     with connect(store) as conn:
         report = conn.append(given, *key, expect=expect, tx_id=tx_id, meta=pairs(meta or []))
     _show_report(report, as_json)
