@@ -15,7 +15,7 @@ from tourlog.arguments import key_pattern, pairs
 from tourlog.cli_common import AsJson, AsOf, Store, database
 from tourlog.connection import connect
 from tourlog.csv_files import export_csv
-from tourlog.errors import ArgumentError
+from tourlog.errors import ArgumentError, shown
 from tourlog.export import SQLITE, Exported
 from tourlog.integrations.cloudevents import ImportedEvents, export_events, import_events
 from tourlog.integrations.parquet import export_parquet
@@ -113,10 +113,15 @@ def _import_store(file: str, store: Path, words: Sequence[str], into: Sequence[s
         report = import_streams(conn, source, key_pattern(source, words), into=pairs(into), progress=progress)
         seconds = perf_counter() - started
     if as_json:
-        print_json_lines([asdict(report)])
+        print_json_lines([{**asdict(report), "left_out": list(report.left_out)}])
     else:
-        counts = f"{report.documents:,} documents of {report.streams:,} streams in {report.transactions:,} transactions"
-        typer.echo(f"imported {counts} into {store} in {seconds:.2f} s")
+        counts = f"{report.documents:,} documents of {report.streams:,} streams"
+        more = "" if words else f", {report.entities:,} entities and {report.invariants:,} invariants"
+        typer.echo(f"imported {counts}{more} in {report.transactions:,} transactions into {store} in {seconds:.2f} s")
+        if words:
+            typer.echo("only the streams named: no entities, no invariants")
+        for e in report.left_out:
+            typer.echo(f"left out: the entity {shown(e)}, which means something else in another store")
 
 
 class Format(StrEnum):

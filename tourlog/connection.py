@@ -130,6 +130,11 @@ class Connection:
         self._watch.close()
         self._log.close()
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this code is inside a `transaction()` block of this connection."""
+        return self._block is not None
+
     def db(self) -> Database:
         """The newest database; inside a `transaction()` block, what the block has appended included."""
         block = self._block
