@@ -37,7 +37,8 @@ def import_file(
     streams: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME[=VALUE]]...", help="Only these streams of another store: topic, or topic=orders."
+            metavar="[NAME[=VALUE]]...",
+            help="Only these streams of another store, no entities: topic, or topic=orders.",
         ),
     ] = None,
     key: Annotated[
@@ -56,8 +57,8 @@ def import_file(
     """Append the documents of FILE to STORE, all of them or none.
 
     Each line is a JSON object; their order is kept. STORE is made if it does not exist. CloudEvents that STORE
-    has already, by their source and id, are not stored again. Of another store, each transaction is one here; what
-    was interrupted goes on, and only what is new is imported.
+    has already, by their source and id, are not stored again. Of another store, its streams, entities and
+    invariants are imported, each transaction as one; what was interrupted goes on, and only what is new is imported.
 
     \b
     Example: tourlog import moves.jsonl moves.tour --key bot
