@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from tourlog.connection import Connection, check_connection
+from tourlog.connection import Connection, check_connection, is_in_block
 from tourlog.consumers import stream_of
 from tourlog.database import Database, check_database
 from tourlog.documents import checked_stream
@@ -149,7 +149,7 @@ def import_streams(
     Rows(?n ?who ?t: [(1, 'ann', 1)])
     """
     check_connection(conn)
-    if conn.in_transaction:
+    if is_in_block(conn):
         raise TransactionError("a store is imported outside of a transaction() block: each of its own is one here")
     _check_source(conn.db(), source)
     if into is not None and not isinstance(into, Mapping):
