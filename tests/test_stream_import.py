@@ -541,7 +541,7 @@ def test_the_command_imports_streams_of_a_store(tmp_path: Path) -> None:
     ]
     found = succeed("import", source, target)
     assert found.startswith(
-        f"imported 10 documents of 3 streams, 1 entities and 0 invariants in 4 transactions into {target} in "
+        f"imported 10 documents of 3 streams, 1 entity and 0 invariants in 4 transactions into {target} in "
     )
     assert "no entities, no invariants" in succeed("import", source, target, "k=b")
     assert json_lines(succeed("import", source, target, "k=b", "--json"))[0]["transactions"] == 0

@@ -17,6 +17,7 @@ from tourlog.connection import connect
 from tourlog.csv_files import export_csv
 from tourlog.errors import ArgumentError, shown
 from tourlog.export import SQLITE, Exported
+from tourlog.html import counted
 from tourlog.integrations.cloudevents import ImportedEvents, export_events, import_events
 from tourlog.integrations.parquet import export_parquet
 from tourlog.json_lines import Imported, import_json_lines, open_source
@@ -100,8 +101,8 @@ def _import_lines(file: str, store: Path, key: Sequence[str], events: bool, as_j
         seconds = perf_counter() - started
     known = report.known if isinstance(report, ImportedEvents) else None
     if as_json:
-        counted = {"documents": report.documents, "streams": report.streams, "t": report.t}
-        print_json_lines([counted if known is None else {**counted, "known": known}])
+        found = {"documents": report.documents, "streams": report.streams, "t": report.t}
+        print_json_lines([found if known is None else {**found, "known": known}])
     else:
         counts = f"{report.documents:,} documents into {report.streams:,} streams"
         there = f"; {known:,} were there already" if known else ""
@@ -116,9 +117,10 @@ def _import_store(file: str, store: Path, words: Sequence[str], into: Sequence[s
     if as_json:
         print_json_lines([{**asdict(report), "left_out": list(report.left_out)}])
     else:
-        counts = f"{report.documents:,} documents of {report.streams:,} streams"
-        more = "" if words else f", {report.entities:,} entities and {report.invariants:,} invariants"
-        typer.echo(f"imported {counts}{more} in {report.transactions:,} transactions into {store} in {seconds:.2f} s")
+        counts = f"{counted(report.documents, 'document')} of {counted(report.streams, 'stream')}"
+        rest = f", {counted(report.entities, 'entity')} and {counted(report.invariants, 'invariant')}"
+        transactions = counted(report.transactions, "transaction")
+        typer.echo(f"imported {counts}{'' if words else rest} in {transactions} into {store} in {seconds:.2f} s")
         if words:
             typer.echo("only the streams named: no entities, no invariants")
         for e in report.left_out:
