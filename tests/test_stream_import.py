@@ -1,5 +1,5 @@
-"""Streams of another store: transaction by transaction, as they were, once, whenever an import is interrupted or
-repeated.
+"""Streams, entities and invariants of another store: transaction by transaction, as they were, once, whenever an
+import is interrupted or repeated.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import random
 import signal
 import subprocess
 import sys
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 from hypothesis import example, given
@@ -74,7 +75,7 @@ def old(tmp_path: Path) -> Any:
 
 def test_each_transaction_is_one_with_all_that_was_stated(old: tourlog.Connection, conn: tourlog.Connection) -> None:
     report = import_streams(conn, old.db())
-    assert (report.transactions, report.documents, report.streams, report.t) == (4, 12, 3, 4)
+    assert (report.transactions, report.documents, report.streams, report.t) == (5, 12, 3, 5)
     assert exact(conn.db()) == exact(old.db())
     past = {each.t: each for each in old.tx_range()}
     for each in conn.tx_range():
@@ -84,8 +85,9 @@ def test_each_transaction_is_one_with_all_that_was_stated(old: tourlog.Connectio
         assert {**each.meta, "who": None}.get("imported-tx-id") == before.tx_id
         assert each.meta.get("who") == before.meta.get("who")
         assert each.tx_id is None
-    assert imported(conn.db()) == [1, 3, 4, 5]
-    assert conn.db().entity("someone") is None
+    assert imported(conn.db()) == [1, 2, 3, 4, 5]
+    assert (report.entities, report.invariants, report.left_out) == (1, 0, ())
+    assert conn.db().entity("someone") == {"db/id": "someone", "name": "Ann"}
 
 
 def test_a_repeated_import_adds_nothing_and_a_later_one_what_is_new(
@@ -93,11 +95,11 @@ def test_a_repeated_import_adds_nothing_and_a_later_one_what_is_new(
 ) -> None:
     import_streams(conn, old.db().as_of(3))
     again = import_streams(conn, old.db().as_of(3))
-    assert (again.transactions, again.documents, again.t) == (0, 0, 2)
+    assert (again.transactions, again.documents, again.t) == (0, 0, 3)
     more = import_streams(conn, old.db())
-    assert (more.transactions, more.documents, more.t) == (2, 2, 4)
+    assert (more.transactions, more.documents, more.entities, more.t) == (2, 2, 0, 5)
     assert exact(conn.db()) == exact(old.db())
-    assert import_streams(conn, old.db()).t == 4
+    assert import_streams(conn, old.db()).t == 5
 
 
 def test_streams_may_be_imported_one_by_one(old: tourlog.Connection, conn: tourlog.Connection) -> None:
@@ -107,7 +109,8 @@ def test_streams_may_be_imported_one_by_one(old: tourlog.Connection, conn: tourl
     assert import_streams(conn, old.db(), {"part": 1, "topic": None}).documents == 0
     assert import_streams(conn, old.db()).documents == 9
     assert exact(conn.db()) == exact(old.db())
-    assert imported(conn.db()) == [1, 5, 4, 1, 3]
+    assert imported(conn.db()) == [1, 5, 4, 1, 2, 3]
+    assert conn.db().entity("someone") == old.db().entity("someone")
 
 
 def test_a_copy_of_the_source_goes_on_where_the_source_was(tmp_path: Path, conn: tourlog.Connection) -> None:
@@ -143,9 +146,9 @@ def test_documents_that_were_changed_later_are_changed_later(old: tourlog.Connec
     old.run(lambda: [old.append([{"k": "a"}], "k"), old.transact([("db/add", a[0]["db/id"], "note", "y")])])
     before = conn.db()
     report = import_streams(conn, old.db())
-    assert (report.transactions, report.documents) == (7, 11)
+    assert (report.transactions, report.documents) == (8, 11)
     assert exact(conn.db()) == exact(old.db())
-    assert imported(conn.db()) == [1, 3, 4, 5, 6, 7, 8, 9]
+    assert imported(conn.db()) == list(range(1, 10))
     for each in conn.tx_range(2):
         then = exact(conn.db().as_of(each.t))
         assert then == exact(old.db().as_of(each.meta["imported-t"]))
@@ -218,6 +221,152 @@ def _do(conn: tourlog.Connection, what: str, stream: int, offset: int, value: An
     )
 
 
+# What is in no stream.
+
+
+def own_entities(db: tourlog.Database, ids: Any) -> dict[Any, Any]:
+    """Each entity, with the types of what it holds."""
+    return {e: repr(sorted((db.entity(e) or {}).items())) for e in ids}
+
+
+IDS = ["ann", uuid5(NAMESPACE_URL, "ann"), 0, -1, 1.5, b"x", True, float("nan"), date(2026, 1, 31)]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["append", "put", "add", "retract", "retract entity", "import"]),
+            st.sampled_from(IDS),
+            st.sampled_from(["offset", "v"]),
+            st.sampled_from([0, 1, 1.0, True, None, [1, 2], {"a": 1}, "ann"]),
+        ),
+        max_size=20,
+    )
+)
+def test_entities_are_at_each_transaction_as_they_were(steps: list[Any]) -> None:
+    with tourlog.connect() as old, tourlog.connect() as new:
+        for what, e, a, value in steps:
+            operation: Any = {
+                "put": {"db/id": e, a: value},
+                "add": ("db/add", e, a, value),
+                "retract": ("db/retract", e, a),
+                "retract entity": ("db/retract-entity", e),
+            }.get(what)
+            if what == "append":
+                old.run(
+                    lambda value=value, e=e: [old.append([{"k": 1}], "k"), old.transact([{"db/id": e, "v": value}])]
+                )
+            elif what == "import":
+                import_streams(new, old.db())
+            else:
+                old.transact([operation])
+        assert import_streams(new, old.db()).left_out == ()
+        for each in new.tx_range():
+            source = old.db().as_of(each.meta["imported-t"])
+            assert own_entities(new.db().as_of(each.t), IDS) == own_entities(source, IDS)
+        assert own_entities(new.db(), IDS) == own_entities(old.db(), IDS)
+        assert exact(new.db()) == exact(old.db())
+        assert import_streams(new, old.db()).transactions == 0
+
+
+def test_references_and_what_is_stated_about_nothing_come_along(conn: tourlog.Connection) -> None:
+    with tourlog.connect() as old:
+        old.transact([{"db/id": "bob", "boss": "ann"}, {"db/id": "ann", "name": "Ann"}], tx_id="a", meta={"who": "x"})
+        old.transact([], tx_id="b", meta={"why": "audit"})
+        report = import_streams(conn, old.db())
+        assert (report.transactions, report.entities, report.documents, report.streams) == (2, 2, 0, 0)
+        assert conn.db().q("[:find ?name . :where [?e :boss ?boss] [?boss :name ?name]]") == "Ann"
+        first, second = conn.tx_range()
+        assert (first.meta["who"], first.meta["imported-tx-id"]) == ("x", "a")
+        assert (second.meta["why"], second.meta["imported-t"]) == ("audit", 2)
+        assert import_streams(conn, old.db()).transactions == 0
+
+
+def test_an_entity_that_is_here_already_with_other_facts_is_refused_before_anything_is_written(
+    old: tourlog.Connection, conn: tourlog.Connection
+) -> None:
+    conn.transact([{"db/id": "someone", "name": "Bob"}])
+    with pytest.raises(
+        ConflictError, match=r"expected the entity 'someone' to be None.*it is {'name': 'Bob'}"
+    ) as caught:
+        import_streams(conn, old.db())
+    assert caught.value.entity == "someone"  # type: ignore[attr-defined]
+    assert conn.db().t == 1
+    conn.transact([{"db/id": "someone", "name": "Ann"}])
+    assert import_streams(conn, old.db()).transactions == 5
+    conn.transact([{"db/id": "someone", "age": 7}])
+    assert import_streams(conn, old.db()).transactions == 0
+    old.transact([{"db/id": "someone", "name": "Anne"}])
+    t = conn.db().t
+    with pytest.raises(ConflictError, match="before its transaction 6"):
+        import_streams(conn, old.db())
+    assert conn.db().t == t
+
+
+def test_an_entity_that_somebody_writes_meanwhile_is_not_overwritten(
+    old: tourlog.Connection, conn: tourlog.Connection
+) -> None:
+    def write(t: int) -> None:
+        if t == 1:
+            conn.transact([{"db/id": "someone", "name": "Bob"}])
+
+    with pytest.raises(ConflictError, match="'someone'"):
+        import_streams(conn, old.db(), progress=write)
+    assert imported(conn.db()) == [1]
+    assert conn.db().entity("someone") == {"db/id": "someone", "name": "Bob"}
+
+
+def test_what_means_something_else_here_is_left_out_by_name(tmp_path: Path, conn: tourlog.Connection) -> None:
+    with tourlog.connect(tmp_path / "old.tour") as old, tourlog.connect() as oldest:
+        oldest.append([{"k": 1}], "k")
+        import_streams(old, oldest.db())
+        old.transact([{"db/id": 70, "n": 1}, {"db/id": Decimal("71"), "n": 2}, {"db/id": "seven", "n": 7}])
+        old.transact([{"db/id": 1, "note": "later"}])
+        report = import_streams(conn, old.db())
+        assert report.left_out[1:] == (70, Decimal("71"), 1)
+        assert report.left_out[0].startswith(b"import\0")
+        assert report.entities == 1
+        assert [conn.db().entity(e) for e in (70, 71)] == [None, None]
+        assert conn.db().entity("seven") == {"db/id": "seven", "n": 7}
+        assert all("note" not in each.meta for each in conn.tx_range())
+        assert import_streams(conn, old.db()).left_out == report.left_out
+    found = succeed("import", tmp_path / "old.tour", tmp_path / "new.tour")
+    assert "left out: the entity 70, which means something else in another store" in found
+    (again,) = json_lines(succeed("import", tmp_path / "old.tour", tmp_path / "new.tour", "--json"))
+    assert again["left_out"][1] == 70
+
+
+SMALL = "[:find ?e :in $ ?most :where [?e :n ?n] [(< ?most ?n)]]"
+
+
+def test_invariants_are_required_at_the_end(old: tourlog.Connection, conn: tourlog.Connection) -> None:
+    old.transact([{"db/id": "huge", "n": 1000}])
+    old.transact([("db/retract-entity", "huge")])
+    old.require("small", SMALL, 100)
+    report = import_streams(conn, old.db())
+    assert (report.invariants, conn.invariants()) == (1, old.invariants())
+    with pytest.raises(InvariantError, match="small"):
+        conn.append([{"k": "a", "n": 101}], "k")
+    again = import_streams(conn, old.db())
+    assert (again.invariants, again.transactions, again.t) == (0, 0, report.t)
+
+
+def test_an_invariant_by_the_name_of_another_is_refused_before_anything_is_written(
+    old: tourlog.Connection, conn: tourlog.Connection
+) -> None:
+    old.require("small", SMALL, 100)
+    conn.require("small", SMALL, 101)
+    with pytest.raises(ArgumentError, match="the invariant 'small' of the source is another query here"):
+        import_streams(conn, old.db())
+    assert imported(conn.db()) == []
+    assert import_streams(conn, old.db(), "k").transactions == 3
+    conn.drop_invariant("small")
+    conn.append([{"own": 1, "n": 200}], "own")
+    with pytest.raises(InvariantError, match="small"):
+        import_streams(conn, old.db())
+    assert (conn.invariants(), exact(conn.db()).keys() > exact(old.db()).keys()) == ((), True)
+
+
 # What is refused.
 
 
@@ -265,6 +414,8 @@ def test_a_stream_that_holds_something_else_is_refused_unless_into_names_another
         ("k", {"k": "x"}, "expected a stream of its own for each, got k=x for k=a and k=b"),
         ("k", {"k": None}, "has None in the key attribute 'k'"),
         (7, None, "expected a key"),
+        (None, 5, "expected a mapping of key attributes or None, got 5"),
+        (None, [("k", 1)], "expected a mapping of key attributes or None"),
     ],
 )
 def test_a_key_that_cannot_be_is_refused(
@@ -295,8 +446,11 @@ def test_an_import_needs_whole_databases(old: tourlog.Connection, conn: tourlog.
         with pytest.raises(ArgumentError, match=r"expected a [dD]atabase"):
             import_streams(conn, view)  # type: ignore[arg-type]
     with conn.transaction(), pytest.raises(TransactionError, match="outside of a transaction"):
+        import_streams(conn, old.db())
+    with conn.transaction(), pytest.raises(TransactionError, match="outside of a transaction"):
         conn.append([{"x": 1}], "x")
         import_streams(conn, old.db())
+    assert imported(conn.db()) == []
 
 
 def test_an_invariant_stops_it_and_it_goes_on_when_that_is_gone(
@@ -305,7 +459,7 @@ def test_an_invariant_stops_it_and_it_goes_on_when_that_is_gone(
     conn.require("small", "[:find ?e :where [?e :n ?n] [(< 2 ?n)]]")
     with pytest.raises(InvariantError, match="small"):
         import_streams(conn, old.db())
-    assert imported(conn.db()) == [1, 3]
+    assert imported(conn.db()) == [1, 2, 3]
     conn.drop_invariant("small")
     assert import_streams(conn, old.db()).transactions == 2
     assert exact(conn.db()) == exact(old.db())
@@ -319,6 +473,7 @@ def test_an_error_in_between_is_no_matter(old: tourlog.Connection, conn: tourlog
         if random.random() < 0.5:
             raise KeyError(t)
 
+    old.require("small", SMALL, 100)
     for _ in range(100):
         try:
             import_streams(conn, old.db(), progress=stop)
@@ -326,7 +481,9 @@ def test_an_error_in_between_is_no_matter(old: tourlog.Connection, conn: tourlog
         except KeyError:
             continue
     assert exact(conn.db()) == exact(old.db())
-    assert imported(conn.db()) == [1, 3, 4, 5]
+    assert imported(conn.db()) == [1, 2, 3, 4, 5]
+    assert conn.db().entity("someone") == old.db().entity("someone")
+    assert conn.invariants() == old.invariants()
 
 
 PROGRAM = """
@@ -343,8 +500,12 @@ def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         events = [json.loads(line) for line in lines][:1_500]
     with tourlog.connect(source, durability="normal") as conn:
         for n in range(0, len(events), 3):
-            conn.append(events[n : n + 3], "aggregate-id", meta={"batch": n})
-        expected, count = exact(conn.db()), conn.db().t
+            with conn.transaction(meta={"batch": n}):
+                conn.append(events[n : n + 3], "aggregate-id")
+                conn.transact([{"db/id": f"e{n % 7}", "last": n, "all": [n]}, ("db/retract-entity", f"e{n % 5}")])
+        conn.require("dense", "[:find ?e :where [?e :last ?n] [(< ?n 0)]]")
+        entities = own_entities(conn.db(), [f"e{n}" for n in range(7)])
+        expected, count = exact(conn.db()), conn.db().t - 1
     kills = 0
     while kills < 4:
         with subprocess.Popen(
@@ -363,7 +524,9 @@ def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         assert report.transactions == count - t
         assert imported(new.db()) == list(range(1, count + 1))
         assert exact(new.db()) == expected
-        assert [each.meta["batch"] for each in new.tx_range()] == list(range(0, len(events), 3))
+        assert own_entities(new.db(), entities) == entities
+        assert (report.invariants, new.invariants()) == (1, old.invariants())
+        assert [each.meta["batch"] for each in new.tx_range() if each.meta] == list(range(0, len(events), 3))
     assert tourlog.verify(target).ok
 
 
@@ -374,15 +537,18 @@ def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_the_command_imports_streams_of_a_store(tmp_path: Path) -> None:
     source, target = tmp_path / "old.tour", tmp_path / "new.tour"
     assert json_lines(succeed("import", source, target, "k=b", "--json")) == [
-        {"transactions": 2, "documents": 2, "streams": 1, "t": 2}
+        {"transactions": 2, "documents": 2, "streams": 1, "t": 2, "entities": 0, "invariants": 0, "left_out": []}
     ]
     found = succeed("import", source, target)
-    assert found.startswith(f"imported 10 documents of 3 streams in 3 transactions into {target} in ")
+    assert found.startswith(
+        f"imported 10 documents of 3 streams, 1 entity and 0 invariants in 4 transactions into {target} in "
+    )
+    assert "no entities, no invariants" in succeed("import", source, target, "k=b")
     assert json_lines(succeed("import", source, target, "k=b", "--json"))[0]["transactions"] == 0
     topic = ("part=1", "topic=t", "--into", "topic=u")
     assert "expected to go on with topic=t,part=1 into topic=t,part=1" in fail("import", source, target, *topic)
     assert json_lines(succeed("import", source, tmp_path / "other.tour", *topic, "--json")) == [
-        {"transactions": 1, "documents": 1, "streams": 1, "t": 1}
+        {"transactions": 1, "documents": 1, "streams": 1, "t": 1, "entities": 0, "invariants": 0, "left_out": []}
     ]
     assert json_lines(succeed("streams", tmp_path / "other.tour", "--json"))[0]["key"] == {"topic": "u", "part": 1}
     assert "expected the key of streams in the source" in fail("import", source, target, "k=none")

@@ -15,8 +15,9 @@ from tourlog.arguments import key_pattern, pairs
 from tourlog.cli_common import AsJson, AsOf, Store, counted, database
 from tourlog.connection import connect
 from tourlog.csv_files import export_csv
-from tourlog.errors import ArgumentError
+from tourlog.errors import ArgumentError, shown
 from tourlog.export import SQLITE, Exported
+from tourlog.html import counted
 from tourlog.integrations.cloudevents import ImportedEvents, export_events, import_events
 from tourlog.integrations.parquet import export_parquet
 from tourlog.json_lines import Imported, import_json_lines, open_source
@@ -37,7 +38,8 @@ def import_file(
     streams: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME[=VALUE]]...", help="Only these streams of another store: topic, or topic=orders."
+            metavar="[NAME[=VALUE]]...",
+            help="Only these streams of another store, no entities: topic, or topic=orders.",
         ),
     ] = None,
     key: Annotated[
@@ -56,8 +58,8 @@ def import_file(
     """Append the documents of FILE to STORE, all of them or none.
 
     Each line is a JSON object; their order is kept. STORE is made if it does not exist. CloudEvents that STORE
-    has already, by their source and id, are not stored again. Of another store, each transaction is one here; what
-    was interrupted goes on, and only what is new is imported.
+    has already, by their source and id, are not stored again. Of another store, its streams, entities and
+    invariants are imported, each transaction as one; what was interrupted goes on, and only what is new is imported.
 
     \b
     Example: tourlog import moves.jsonl moves.tour --key bot
@@ -99,8 +101,8 @@ def _import_lines(file: str, store: Path, key: Sequence[str], events: bool, as_j
         seconds = perf_counter() - started
     known = report.known if isinstance(report, ImportedEvents) else None
     if as_json:
-        counted = {"documents": report.documents, "streams": report.streams, "t": report.t}
-        print_json_lines([counted if known is None else {**counted, "known": known}])
+        found = {"documents": report.documents, "streams": report.streams, "t": report.t}
+        print_json_lines([found if known is None else {**found, "known": known}])
     else:
         counts = f"{report.documents:,} documents into {report.streams:,} streams"
         there = f"; {known:,} were there already" if known else ""
@@ -113,10 +115,16 @@ def _import_store(file: str, store: Path, words: Sequence[str], into: Sequence[s
         report = import_streams(conn, source, key_pattern(source, words), into=pairs(into), progress=progress)
         seconds = perf_counter() - started
     if as_json:
-        print_json_lines([asdict(report)])
+        print_json_lines([{**asdict(report), "left_out": list(report.left_out)}])
     else:
-        counts = f"{report.documents:,} documents of {report.streams:,} streams in {report.transactions:,} transactions"
-        typer.echo(f"imported {counts} into {store} in {seconds:.2f} s")
+        counts = f"{counted(report.documents, 'document')} of {counted(report.streams, 'stream')}"
+        rest = f", {counted(report.entities, 'entity')} and {counted(report.invariants, 'invariant')}"
+        transactions = counted(report.transactions, "transaction")
+        typer.echo(f"imported {counts}{'' if words else rest} in {transactions} into {store} in {seconds:.2f} s")
+        if words:
+            typer.echo("only the streams named: no entities, no invariants")
+        for e in report.left_out:
+            typer.echo(f"left out: the entity {shown(e)}, which means something else in another store")
 
 
 class Format(StrEnum):

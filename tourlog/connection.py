@@ -88,6 +88,11 @@ def check_connection(conn: object) -> None:
         raise ArgumentError(f"expected a Connection, such as tourlog.connect(), got {shown(conn)}", argument="conn")
 
 
+def is_in_block(conn: Connection) -> bool:
+    """Whether this code is inside a `transaction()` block of the connection."""
+    return conn._block is not None
+
+
 def _path(path: Any) -> str:
     name = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if type(name) is not str or not name or "\0" in name:

@@ -92,7 +92,7 @@ def require(draft: Draft, name: Any, query: Any, inputs: Sequence[Any]) -> None:
     name that is taken, `InvariantError` when it is broken already."""
     held = _stated(draft.state(INVARIANTS))
     new = checked(name, query, inputs, draft.view())
-    if any(_same(new, each) for each in held):
+    if any(same(new, each) for each in held):
         return
     if any(each.name == name for each in held):
         raise ArgumentError(f"the invariant {name!r} is another query: drop it first", argument="name")
@@ -110,7 +110,8 @@ def drop(draft: Draft, name: Any) -> None:
     draft.put(INVARIANTS, _state(kept) if kept else None)
 
 
-def _same(one: Invariant, other: Invariant) -> bool:
+def same(one: Invariant, other: Invariant) -> bool:
+    """Whether two invariants are the same: name, query and inputs."""
     return encode(_state([one])) == encode(_state([other]))
 
 
