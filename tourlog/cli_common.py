@@ -93,15 +93,6 @@ def database(store: Path, as_of: str | None = None) -> Iterator[Database]:
         yield conn.db() if as_of is None else conn.db().as_of(position(as_of))
 
 
-def counted(count: int, noun: str) -> str:
-    """So many of something.
-
-    >>> counted(1, "stream"), counted(2000, "document")
-    ('1 stream', '2,000 documents')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def show(as_json: bool, values: Iterable[Any], table: Callable[[], Table]) -> None:
     """Print values as JSON lines, or the table of them."""
     if as_json:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tourlog.arguments import key_pattern, pairs
-from tourlog.cli_common import AsJson, AsOf, Store, counted, database
+from tourlog.cli_common import AsJson, AsOf, Store, database
 from tourlog.connection import connect
 from tourlog.csv_files import export_csv
 from tourlog.errors import ArgumentError, shown
@@ -104,7 +104,7 @@ def _import_lines(file: str, store: Path, key: Sequence[str], events: bool, as_j
         found = {"documents": report.documents, "streams": report.streams, "t": report.t}
         print_json_lines([found if known is None else {**found, "known": known}])
     else:
-        counts = f"{report.documents:,} documents into {report.streams:,} streams"
+        counts = f"{counted(report.documents, 'document')} into {counted(report.streams, 'stream')}"
         there = f"; {known:,} were there already" if known else ""
         typer.echo(f"imported {counts} of {store} in {seconds:.2f} s{there}")
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tourlog.cli_common import AsJson, Store, counted
+from tourlog.cli_common import AsJson, Store
 from tourlog.connection import connect
+from tourlog.html import counted
 from tourlog.keeping import Verification, backup, verify
 from tourlog.storage.checkpoints import LARGE, named, readers
 from tourlog.storage.compaction import joinable
