@@ -343,6 +343,9 @@ class TestPast:
         assert first.startswith("1 ")
         assert first.endswith(' first bot=a: 0…1, bot=b: 0…0 {"who": "ann"}')
 
+    def test_log_has_no_column_of_ids_or_meta_where_there_are_none(self, store: Path) -> None:
+        assert lines(succeed("log", store, "--from", 2, "--to", 3))[0] == "t instant appended"
+
     def test_diff_has_the_facts_that_came_and_went(self, store: Path) -> None:
         assert sorted(lines(succeed("diff", store, 2, 4))) == [
             "+ a model drone 3",

@@ -253,3 +253,10 @@ def test_queries_and_rules_show_their_text() -> None:
     assert " ".join("".join(seen(query)).split()) == query.edn
     rules = tourlog.gen_rules("topic")
     assert "".join(seen(rules)) == rules.edn
+
+
+def test_a_long_value_has_a_least_width_and_breaks_anywhere() -> None:
+    """Beside a value without spaces, a list of numbers was a line for each number."""
+    found = tourlog.html.table_html(["long", "short"], [["x" * 60, "a-b"]], total=1)
+    assert '<td style="text-align:left;min-width:18em;overflow-wrap:anywhere">xxx' in found
+    assert '<td style="text-align:left;white-space:nowrap">a-b</td>' in found

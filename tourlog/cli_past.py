@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import compress, islice
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +19,9 @@ commands = typer.Typer(rich_markup_mode=None)
 Id = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="The entity's db/id: the text it is, or JSON, EDN or a UUID.", show_default=False
+        metavar="ID",
+        help="The entity's db/id, as a query finds it: the text it is, or JSON, EDN or a UUID.",
+        show_default=False,
     ),
 ]
 
@@ -42,7 +44,7 @@ def pull(
     pattern: Annotated[
         str, typer.Argument(metavar="PATTERN", help="A pull pattern, such as [*] or [:name {:friends [*]}].")
     ],
-    eids: Annotated[list[str], typer.Argument(metavar="ID...", help="The entities.", show_default=False)],
+    eids: Annotated[list[str], typer.Argument(metavar="ID...", help="The entities' db/ids.", show_default=False)],
     as_of: AsOf = None,
     timeout: Timeout = None,
     as_json: AsJson = False,
@@ -52,7 +54,7 @@ def pull(
     What they refer to is part of them, as the pattern says.
 
     \b
-    Example: tourlog pull moves.tour '[:name {:owner [:name]}]' a
+    Example: tourlog pull moves.tour '[:model {:owner [:name]}]' a
     """
     with pointing_at(pattern), database(store, as_of) as db:
         entities = [find_entity(db, eid) for eid in eids]
@@ -125,8 +127,11 @@ def _transactions(found: Iterator[PastTransaction]) -> Table:
         more = len(each.offsets) - len(spans)
         return ", ".join([*spans, f"{more} more streams"] if more else spans)
 
+    columns = ["t", "instant", "tx-id", "appended", "meta"]
     rows = [(each.t, each.instant, each.tx_id or "", appended(each), dict(each.meta) or "") for each in found]
-    return ["t", "instant", "tx-id", "appended", "meta"], rows
+    # Room is short on a terminal: ids and meta have a column where any transaction has one.
+    kept = [name not in ("tx-id", "meta") or any(row[place] for row in rows) for place, name in enumerate(columns)]
+    return list(compress(columns, kept)), [tuple(compress(row, kept)) for row in rows]
 
 
 @commands.command()

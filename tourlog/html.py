@@ -196,8 +196,13 @@ def _cells(tag: str, row: Sequence[Any], numeric: Sequence[bool]) -> str:
 
 
 def _wrapping(value: Any) -> str:
-    """Ids, instants and names stay on one line, where a notebook would break them at a hyphen."""
-    return ";white-space:nowrap" if value is not MISSING and len(shown_value(value)) <= _TEXT_WIDTH else ""
+    """Ids, instants and names stay on one line, where a notebook would break them at a hyphen. Longer values are
+    broken anywhere, but in a wide table not at each space: a row would be as high as the value has words."""
+    if value is MISSING:
+        return ""
+    if len(shown_value(value)) <= _TEXT_WIDTH:
+        return ";white-space:nowrap"
+    return ";min-width:18em;overflow-wrap:anywhere"
 
 
 def value_html(value: Any) -> str:
