@@ -189,7 +189,11 @@ class TestTail:
         assert keys("bot") == [{"bot": "a"}, {"bot": "a"}, {"bot": "b"}]
         assert keys("topic=t") == [{"topic": "t", "part": 1}, {"topic": "t", "part": 2}]
         assert keys("part=1", "topic") == [{"topic": "t", "part": 1}, {"topic": "u", "part": 1}]
-        assert keys("bot=none") == []
+
+    @pytest.mark.parametrize("words", [["bot=none"], ["topic"], ["bot", "x=1"], ["bot=none", "--from", "0"]])
+    def test_a_stream_that_does_not_exist_is_said_to(self, words: list[str], store: Path) -> None:
+        key = " ".join(words).removesuffix(" --from 0")
+        assert fail("tail", store, *words) == f"tourlog: expected the key of a stream in the store, got {key}"
 
     def test_from_is_an_offset_of_a_stream_else_a_position(self, store: Path) -> None:
         succeed("append", store, "--key", "bot", '{"bot": "b", "x": 4}')
