@@ -378,22 +378,15 @@ def test_an_offset_that_an_entity_states_itself_is_imported(conn: tourlog.Connec
     assert sorted(conn.db().q("[:find ?a ?v :where [?e :n] [?e ?a ?v]]")) == [("n", 1), ("offset", 7)]
 
 
-SETS = st.sets(st.sampled_from([0, 8, 16, 64, "a", "b", "c", (1,), None]), min_size=1)
-
-
-@given(st.lists(SETS, min_size=1, max_size=8))
-@example([{0, 8}, {8, 16}, {0}, {64, 8}])
-def test_sets_that_grow_and_shrink_are_imported(changes: list[set[Any]]) -> None:
-    """Equal sets iterate, and are encoded, in the order they were put together: that makes no conflict."""
-    with tourlog.connect() as old, tourlog.connect() as new:
-        for n, change in enumerate(changes):
-            operation = ("db/add", "db/add", "db/retract")[n % 3]
-            steps = [(operation, "e", "all", value) for value in change]
-            old.transact(steps if n % 3 else [{"db/id": "e", "all": set(change)}])
-            if n % 2:
-                import_streams(new, old.db())
-        import_streams(new, old.db())
-        assert new.db().entity("e") == old.db().entity("e")
+def test_equal_sets_are_no_conflict_in_whichever_order_they_were_put_together(conn: tourlog.Connection) -> None:
+    """These numbers collide in a small set, which iterates, and is encoded, in the order they came."""
+    with tourlog.connect() as old:
+        old.transact([{"db/id": "e", "all": {240}}])
+        for value in (136, 144):
+            old.transact([("db/add", "e", "all", value)])
+        old.transact([{"db/id": "e", "more": True}])
+        import_streams(conn, old.db())
+    assert conn.db().entity("e") == {"db/id": "e", "all": {136, 144, 240}, "more": True}
 
 
 # What is refused.
