@@ -6,6 +6,7 @@ what they are about, so that an import that was interrupted goes on and one that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import groupby
@@ -16,7 +17,7 @@ from tourlog.connection import Connection, check_connection, is_in_block
 from tourlog.consumers import stream_of
 from tourlog.database import Database, check_database
 from tourlog.documents import checked_stream
-from tourlog.errors import ArgumentError, ConflictError, TransactionError, shown
+from tourlog.errors import ArgumentError, ConflictError, TourlogError, TransactionError, shown
 from tourlog.fact_index import instant_of
 from tourlog.invariants import Invariant, same
 from tourlog.past import meta_of
@@ -35,7 +36,7 @@ from tourlog.stream import (
     document_place,
 )
 from tourlog.subscription import selection
-from tourlog.values import decode, decode_documents, equal, identity, same_form
+from tourlog.values import decode, decode_documents, equal, identity, ordered_bytes, same_form
 
 IMPORTED_T, IMPORTED_INSTANT, IMPORTED_TX_ID = "imported-t", "imported-instant", "imported-tx-id"
 IMPORTED_BEFORE = "imported-before"
@@ -185,9 +186,20 @@ def _import(
     for each in _transactions(source.snapshot, routes, start):
         parts = [(routes[prefix], part) for prefix, part in each.parts.items() if reached[prefix] < each.t]
         if parts or (done < each.t and each.has_more):
-            _take_over(conn, source, each, parts, done < each.t and each.has_more, tally)
+            with _naming_place(source, each.t):
+                _take_over(conn, source, each, parts, done < each.t and each.has_more, tally)
         progress(each.t)
     return tally
+
+
+@contextmanager
+def _naming_place(source: Database, t: int) -> Iterator[None]:
+    """Errors that leave the block say which transaction of which store could not be imported."""
+    try:
+        yield
+    except TourlogError as error:
+        error.args = (f"{error}, in transaction {t} of {source.snapshot.log.path or 'the source'}",)
+        raise
 
 
 # Before anything is written.
@@ -431,7 +443,9 @@ def _amendment(snapshot: Snapshot, route: _Route, offset: int, state: dict[str, 
     assert record is not None, "a document was appended before it is changed"
     e = document_id(record.prefix, offset)
     if not state or ORDER_KEY not in state:
-        restated = [] if not state else [{ID_KEY: e, **_own(state)}]
+        # No document any more: an offset is one of its own attributes.
+        own = {name: value for name, value in (state or {}).items() if not name.startswith(SYSTEM_PREFIX)}
+        restated = [{ID_KEY: e, **own}] if own else []
         return [("db/retract-entity", e), *restated]
     return _difference(e, _own(snapshot.state(e) or {}), {**_own(state), **route.into})
 
@@ -444,7 +458,14 @@ def _difference(e: Any, present: Mapping[str, Any], wanted: Mapping[str, Any]) -
 
 
 def _is_exactly(a: Any, b: Any) -> bool:
-    return equal(a, b) and same_form(a, b)
+    """Whether two values are the same, also in type, in whichever order their sets and dicts were put together."""
+    if type(a) is not type(b) or not isinstance(a, list | tuple | set | frozenset | dict):
+        return equal(a, b) and same_form(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_is_exactly(value, b[name]) for name, value in a.items())
+    if isinstance(a, set | frozenset):
+        a, b = sorted(a, key=ordered_bytes), sorted(b, key=ordered_bytes)
+    return len(a) == len(b) and all(map(_is_exactly, a, b))
 
 
 def _own(state: Mapping[str, Any]) -> dict[str, Any]:
