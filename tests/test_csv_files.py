@@ -200,7 +200,7 @@ def test_the_command_writes_csv(tmp_path: Path) -> None:
     store, out = tmp_path / "s.tour", tmp_path / "out.csv"
     with tourlog.connect(store) as conn:
         conn.append([{"k": "a", "x": 1}, {"k": "b"}], "k")
-    assert succeed("export", store, out, "k=a") == f"wrote 1 documents of {store} to {out}\n"
+    assert succeed("export", store, out, "k=a") == f"wrote 1 document of {store} to {out}\n"
     assert [row["k"] for row in rows(out)] == ["a"]
     (found,) = json_lines(succeed("export", store, tmp_path / "x", "--format", "csv", "--json"))
     assert (found["documents"], found["columns"][5:], found["t"]) == (2, ["k", "x"], 1)
