@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -11,16 +11,15 @@ import typer
 from tourlog.arguments import find_key, key_pattern, pairs
 from tourlog.cli_common import AsJson, AsOf, Store, database, show
 from tourlog.connection import Connection, connect
-from tourlog.database import Database, TxReport
+from tourlog.database import TxReport
 from tourlog.documents import group_documents
 from tourlog.errors import ArgumentError
 from tourlog.json_lines import open_source, parse_document, read_documents
 from tourlog.storage.log import Log
 from tourlog.stream import ID_KEY, OFFSET_KEY, document_place
-from tourlog.subscription import NOW, Item, Subscription
+from tourlog.subscription import NOW, Item, Subscription, selection
 from tourlog.tables import cell, document_table, json_line, print_line
 from tourlog.terminal import console
-from tourlog.values import identity
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -172,7 +171,8 @@ def tail(
     with connect(store, read_only=True) as conn:
         db = conn.db()
         pattern, log = key_pattern(db, key or []), db.snapshot.log
-        if not follow and pattern is not None and not _has_stream(db, pattern):
+        chosen = selection(pattern)
+        if not follow and pattern is not None and not any(chosen.takes(record) for record, _ in log.streams(db.t)):
             words = key or []
             raise ArgumentError(f"expected the key of a stream in the store, got {' '.join(words)}", key=words)
         if start is None:
@@ -186,16 +186,6 @@ def tail(
             if follow:
                 for item in documents:
                     _print_item(log, item, as_json)
-
-
-def _has_stream(db: Database, pattern: Mapping[str, Any]) -> bool:
-    """Whether a stream is there that has the key `pattern`, in which None stands for any value."""
-    wanted = {name: None if value is None else identity(value) for name, value in pattern.items()}
-    for _, stream, _ in db.streams():
-        key = {name: identity(value) for name, value in zip(stream.names, stream.values, strict=True)}
-        if key.keys() == wanted.keys() and all(want is None or key[name] == want for name, want in wanted.items()):
-            return True
-    return False
 
 
 def _place(word: str) -> int:

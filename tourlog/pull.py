@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 from tourlog.facts import COLLECTIONS, elements
 from tourlog.query.deadline import pulse
+from tourlog.query.large import sort_key
 from tourlog.query.syntax import PullAttribute, PullPattern
 from tourlog.snapshot import Snapshot
 from tourlog.stream import ID_KEY, SYSTEM_PREFIX
-from tourlog.values import identity, plain, sort_key
+from tourlog.values import identity, plain
 
 Read: TypeAlias = Callable[[Any], Mapping[str, Any] | None]
 """An entity as a document the caller may keep."""
@@ -89,7 +90,7 @@ class _Puller:
     def _content(self, attribute: PullAttribute, document: Mapping[str, Any], e: Any) -> Any:
         if attribute.reverse:
             referrers = (fact.e for fact in self._snapshot.facts(a=attribute.name, v=e))
-            return sorted(referrers, key=_watched_key) or _MISSING
+            return sorted(referrers, key=sort_key) or _MISSING
         if attribute.name.startswith(SYSTEM_PREFIX) and attribute.name != ID_KEY:
             return next((fact.v for fact in self._snapshot.facts(e, attribute.name)), _MISSING)
         return _inside(document, attribute.name)
@@ -108,11 +109,6 @@ class _Puller:
         found = yield self.entity(pattern, other)
         self._seen.discard(key)
         return found
-
-
-def _watched_key(value: Any) -> bytes:
-    pulse()
-    return sort_key(value)
 
 
 def _label(attribute: PullAttribute) -> Any:
