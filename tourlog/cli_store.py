@@ -133,7 +133,7 @@ def add(
     From now on, and whichever program writes it.
 
     \b
-    Example: tourlog invariants add moves.tour near '[:find ?e :where [?e :x ?x] [(< 99 ?x)]]'
+    Example: tourlog invariants add moves.tour on-the-map '[:find ?e :where [?e :x ?x] [(< ?x 0)]]'
     """
     with pointing_at(query), opened(store) as conn:
         report = conn.require(name, query, *map(literal, inputs or []))
