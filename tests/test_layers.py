@@ -18,12 +18,12 @@ PACKAGE = Path(tourlog.__file__).parent
 # Lower lines never import from higher ones, and modules of one line never from each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
+        "collector",
         "engines.interrupts",
         "entry.pytest_tourlog",
         "errors",
         "query.place",
         "layout",
-        "lists",
         "query.deadline",
         "storage.log",
         "storage.verification",

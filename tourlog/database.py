@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import islice, permutations
 from typing import TYPE_CHECKING, Any, overload
 
+from tourlog.collector import all_of
 from tourlog.difference import FactDifference, RowDifference, fact_difference, row_difference
 from tourlog.documents import checked_stream
 from tourlog.draft import Draft, facts_between
@@ -18,7 +19,6 @@ from tourlog.fact_index import EPOCH
 from tourlog.facts import Fact
 from tourlog.html import MOST_ROWS, counted, folded, note, table_html, titled
 from tourlog.invariants import Invariant, enforce, invariants_at, watched_at
-from tourlog.lists import all_of
 from tourlog.past import EntityVersion, PastTransaction, transactions, versions
 from tourlog.questions import ask, explain, pull
 from tourlog.snapshot import ANY, EVERYTHING, Snapshot

@@ -49,7 +49,7 @@ def input_kinds(query: Any, inputs: Sequence[Any]) -> list[str]:
     from tourlog.query.syntax import BindCollection, RulesInput, Source
 
     kinds = {Source: "source", RulesInput: "rules", BindCollection: "collection"}
-    return [kinds.get(type(entry), "other") for entry in prepare(query, inputs, None, None).plan.query.inputs]
+    return [kinds.get(type(entry), "other") for entry in prepare(query, inputs).plan.query.inputs]
 
 
 def read_attributes(snapshot: Snapshot, query: Any, inputs: Sequence[Any]) -> frozenset[str] | None:
@@ -57,7 +57,7 @@ def read_attributes(snapshot: Snapshot, query: Any, inputs: Sequence[Any]) -> fr
     from tourlog.query.reads import attributes_read
     from tourlog.query.run import prepare
 
-    return attributes_read(prepare(query, [snapshot, *inputs], None, None))
+    return attributes_read(prepare(query, [snapshot, *inputs]))
 
 
 def wanted_by(question: Any) -> Wanted | None:
@@ -93,6 +93,6 @@ def answer(snapshot: Snapshot, query: Any, inputs: Sequence[Any]) -> Rows:
     from tourlog.query.run import prepare, run_query
 
     sources = [snapshot, *inputs]
-    parsed = prepare(query, sources, None, None).plan.query
+    parsed = prepare(query, sources).plan.query
     rows: Rows = run_query(replace(parsed, keys=None, find=replace(parsed.find, shape="relation")), sources)
     return rows

@@ -275,7 +275,7 @@ class Bodies:
                     rows.append([{**known, **solution}[variable] for variable in variables])
             self._scans.given(select, variables, rows, inputs)
         except BudgetError:
-            self._session.let_go(rows)
+            self._session.let_go(rows, arguments)
             raise
         return select
 

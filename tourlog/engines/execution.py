@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from tourlog.collector import collect_young
 from tourlog.errors import BudgetError, QueryError
 from tourlog.query.aggregates import AGGREGATES
 from tourlog.query.functions import BUILTINS
@@ -24,6 +25,9 @@ _ALWAYS_LOOKED_UP = 32
 
 MADE_BYTES = 1_000_000_000
 """The most that the large values which functions of one query make may take altogether."""
+
+_OLD_BYTES = 40_000_000
+"""What is made, of large collections, between looks of the garbage collector at it; it takes some milliseconds."""
 
 _LARGE = 10_000
 _ELEMENT = 40
@@ -58,7 +62,10 @@ class Budget:
         query computes lives as long as it runs."""
         size = _size(value)
         if size >= _LARGE:
-            self._kept += size if type(value) in (int, str, bytes) else size * _ELEMENT
+            before, is_one = self._kept, type(value) in (int, str, bytes)
+            self._kept += size if is_one else size * _ELEMENT
+            if not is_one and self._deadline is not None and before // _OLD_BYTES < self._kept // _OLD_BYTES:
+                collect_young()  # each large collection is gone through once now, or all of them at once later
             if self._kept > MADE_BYTES:
                 raise BudgetError(
                     f"the query made large values of more than {MADE_BYTES} bytes altogether", budget="memory"

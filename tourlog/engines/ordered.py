@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
+from tourlog.collector import all_of
 from tourlog.engines.execution import Execution, find_rows
-from tourlog.lists import all_of
 from tourlog.query.program import Parameter, Plan, Slice
 from tourlog.query.syntax import Constant, Pull, PullPattern
 from tourlog.snapshot import EVERYTHING, Snapshot

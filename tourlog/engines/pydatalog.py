@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeAlias
 
+from tourlog.collector import let_go
 from tourlog.engines.execution import CONTAINERS, Budget, Execution, find_rows
 from tourlog.engines.resolvers import Environment, Resolver, make_resolver
 from tourlog.engines.table import Row, Table, Tokens
+from tourlog.errors import BudgetError
 from tourlog.query.program import (
     Body,
     Call,
@@ -257,6 +259,9 @@ class _Engine:
             answers = [answer[1:] for answer in head.ask()]
             engine.remove(head.pred)  # not after an interrupt: what is half put cannot be taken back, and the run ends
             return answers
+        except BudgetError:
+            let_go(_state(engine.Logic.tl.logic))
+            raise
         finally:
             for key in registered:
                 engine.Python_resolvers.pop(key, None)
@@ -280,6 +285,16 @@ class _Engine:
         answers = goal.facts if goal is not None else None  # none while the question is still being put
         if isinstance(answers, dict):
             budget.count(len(answers))
+
+
+def _state(logic: Any) -> Iterator[list[Any] | dict[Any, Any]]:
+    """What pyDatalog holds when it is stopped amid a question."""
+    for goal in (logic.Goal, *logic.Subgoals.values()):
+        yield goal.waiters
+        if goal.facts is not True:
+            yield goal.facts
+    yield logic.Tasks
+    yield logic.Subgoals
 
 
 class _Pulse(int):

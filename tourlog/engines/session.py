@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, count
 from typing import Any
 
+from tourlog.collector import empty
 from tourlog.engines.arrow import registered
 from tourlog.engines.codec import NEVER, SQL_TYPES, TOKEN, native
 from tourlog.engines.execution import CONTAINERS, Execution
@@ -49,13 +50,8 @@ class Session:
     def let_go(self, *held: list[Any]) -> None:
         """Empty lists, and forget the values of this run, in the worker's time: to let go of millions of rows, or of
         large values, takes tenths of a second that nobody need wait for."""
-        self._worker.later(lambda: self._emptied(held))
-
-    def _emptied(self, held: Iterable[list[Any]]) -> None:
-        for each in held:
-            while each:
-                each.pop()
-        self.tokens.forget()
+        self._worker.later(lambda: empty(held))
+        self._worker.later(self.tokens.forget)
 
     def end(self, give_back: Callable[[Worker], None]) -> None:
         """Give up every temporary table, and the worker back."""
@@ -125,8 +121,7 @@ class Session:
                 chunks.append(chunk)
                 self.execution.budget.check()
         except BudgetError:
-            while chunks:  # a few at a time: to let go of millions of rows at once would hold up every thread
-                chunks.pop()
+            empty([chunks])
             raise
         return chunks[0] if len(chunks) == 1 else list(chain.from_iterable(chunks))
 
@@ -196,9 +191,13 @@ class Session:
         if not rows or not any(makers):
             return rows
         decoded: list[tuple[Any, ...]] = []
-        for start in range(0, len(rows), _CHUNK):
-            self.execution.budget.check()
-            columns = zip(*rows[start : start + _CHUNK], strict=True)
-            made = [map(make, column) if make else column for make, column in zip(makers, columns, strict=False)]
-            decoded.extend(zip(*made, strict=True))
+        try:
+            for start in range(0, len(rows), _CHUNK):
+                self.execution.budget.check()
+                columns = zip(*rows[start : start + _CHUNK], strict=True)
+                made = [map(make, column) if make else column for make, column in zip(makers, columns, strict=False)]
+                decoded.extend(zip(*made, strict=True))
+        except BudgetError:
+            self.let_go(rows, decoded)
+            raise
         return decoded

@@ -32,6 +32,11 @@ class Worker:
             # Daemons, for nothing else would end them with the program; what they are in is waited for, see below.
             thread = Thread(target=_work, args=(self._tasks,), name="tourlog-query", daemon=True)
             thread.start()
+            if not _threads:
+                # Not when this module is imported: what is registered last is called first, and DuckDB, imported by
+                # whoever made the connection, registers what closes every connection, busy or not.
+                atexit.unregister(_finish)
+                atexit.register(_finish)
             _threads[thread] = self._tasks
         finalize(self, self._tasks.put, None)
         self._is_computing = False
@@ -153,7 +158,6 @@ def _work(tasks: Tasks) -> None:
         del task  # or what it holds would live until the next
 
 
-@atexit.register
 def _finish() -> None:
     """Wait for what threads are in: Python would unwind them inside DuckDB at its end, which aborts the process."""
     for thread, tasks in list(_threads.items()):

@@ -8,6 +8,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+from tourlog.collector import collections_in_time
 from tourlog.engines import ordered as ordered_path
 from tourlog.engines.choice import Choice, choose
 from tourlog.engines.execution import Budget, Execution, SourceData
@@ -84,19 +85,20 @@ def run_query(
     max_rows: int | None = None,
 ) -> Any:
     """The answer, shaped as `:find` says; `inputs` stand for `:in` in order, databases as snapshots."""
-    execution = prepare(query, inputs, timeout, max_rows)
-    with watched(execution.budget.check):
+    budget = _budget(timeout, max_rows)
+    with collections_in_time(timeout), watched(budget.check):
+        execution = _prepared(query, inputs, budget)
         chosen = _choice(execution, engine).engine
         if chosen == "log" and ordered_path.is_of_documents(execution.plan):
             return shaped(execution, ordered_path.documents(execution))
         rows = _engine(chosen).run(execution)
-        execution.budget.count(len(rows))
+        budget.count(len(rows))
         return shaped(execution, _pulled(execution, ordered(execution.plan.query, rows)))
 
 
 def explain_query(query: Any, inputs: Sequence[Any], *, engine: str = "auto") -> Explanation:
     """How a query would run on these inputs, without running it."""
-    execution = prepare(query, inputs, None, None)
+    execution = prepare(query, inputs)
     choice = _choice(execution, engine)
     program = _engine(choice.engine).explain(execution)
     return Explanation(execution.plan.query, execution.plan, choice.engine, choice.reason, program)
@@ -122,11 +124,9 @@ def _choice(execution: Execution, engine: str) -> Choice:
     return choose(execution) if engine == "auto" else Choice(engine, "it was asked for")
 
 
-def prepare(query: Any, inputs: Sequence[Any], timeout: float | None, max_rows: int | None) -> Execution:
+def prepare(query: Any, inputs: Sequence[Any]) -> Execution:
     """Everything an engine needs: the plan, and the inputs matched to `:in`."""
-    budget = Budget(_limit("timeout", timeout), _limit("max_rows", max_rows))
-    with watched(budget.check):
-        return _prepared(query, inputs, budget)
+    return _prepared(query, inputs, _budget(None, None))
 
 
 def _prepared(query: Any, inputs: Sequence[Any], budget: Budget) -> Execution:
@@ -144,6 +144,10 @@ def _prepared(query: Any, inputs: Sequence[Any], budget: Budget) -> Execution:
     plan = _plan(parsed, rules, collections)
     parameters, given_rows = _bound_inputs(plan, pairs)
     return Execution(plan, sources, parameters, given_rows, budget)
+
+
+def _budget(timeout: float | None, max_rows: int | None) -> Budget:
+    return Budget(_limit("timeout", timeout), _limit("max_rows", max_rows))
 
 
 def _limit(name: str, value: float | None) -> Any:
@@ -267,8 +271,8 @@ def run_pull(
     snapshot: Snapshot, pattern: Any, eids: Iterable[Any], *, timeout: float | None
 ) -> list[dict[str, Any] | None]:
     """Entities as documents cut to a pull pattern, None for those of which nothing is there."""
-    budget = Budget(_limit("timeout", timeout), None)
-    with watched(budget.check):
+    budget = _budget(timeout, None)
+    with collections_in_time(timeout), watched(budget.check):
         parsed = parse_pull(pattern)
         return [pull(snapshot, parsed, eid) for eid in eids]
 
