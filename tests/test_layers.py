@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "storage.checkpoints",
         "storage.common",
         "storage.overlay",
+        "storage.room",
         "watch",
     ),
     (

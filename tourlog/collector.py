@@ -115,4 +115,5 @@ class _Waiting:
 
 
 _waiting = _Waiting()
-os.register_at_fork(after_in_child=_waiting.forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_waiting.forget)

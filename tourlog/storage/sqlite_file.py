@@ -19,6 +19,7 @@ from zlib import crc32
 from tourlog.errors import ArgumentError, StorageError, shown
 from tourlog.storage.checkpoints import Checkpoints
 from tourlog.storage.common import Lifetime
+from tourlog.storage.room import Room
 from tourlog.storage.writer import Writer
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ OFFSET_BITS = 35
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _IDLE_READERS = 8
 _LARGEST = (1 << 63) - 1
+_PAGE_BYTES = 4096
 _CHECKPOINT_PAGES = 4_000
 """A checkpoint costs two syncs and the pages written since, each once: small commits write the same few often."""
 
@@ -136,6 +138,7 @@ class StoreFile:
                     connection,
                     self.lifetime,
                     checkpoints=Checkpoints(connection, self.path, patience=patience, wait=_Patience),
+                    room=_room(self.path) if durability == "full" else None,
                     driver_error=self._driver.Error,
                     failure=self._failure,
                     shares=durability == "full",
@@ -421,6 +424,11 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 def _side_file(path: Path) -> Path:
     """Where SQLite keeps the write-ahead log."""
     return path.with_name(f"{path.name}-wal")
+
+
+def _room(path: str) -> Room | None:
+    """Room in a log up to where SQLite begins it anew; none where files cannot be written at a place."""
+    return Room(path, upto=_CHECKPOINT_PAGES * _PAGE_BYTES) if hasattr(os, "pwrite") else None
 
 
 def _is_half_made(path: Path) -> bool:

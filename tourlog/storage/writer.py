@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tourlog.errors import StorageError, UnknownOutcomeError
 from tourlog.storage.checkpoints import Checkpoints
 from tourlog.storage.common import Lifetime, WriterPlace
+from tourlog.storage.room import Room
 
 if TYPE_CHECKING:
     from apsw import Connection
@@ -55,6 +56,7 @@ class Writer:
         lifetime: Lifetime,
         *,
         checkpoints: Checkpoints,
+        room: Room | None,
         driver_error: type[Exception],
         failure: Callable[[Exception], StorageError],
         shares: bool,
@@ -65,7 +67,7 @@ class Writer:
         self.learnt: Any = None
         self.place = WriterPlace()
         self._lifetime, self._driver_error, self._failure, self._shares = lifetime, driver_error, failure, shares
-        self._patience, self._checkpoints = patience, checkpoints
+        self._patience, self._checkpoints, self._room = patience, checkpoints, room
         self._group: Group | None = None
         self._version = -1
         self._wrote = self._failed = False
@@ -120,6 +122,8 @@ class Writer:
         if self._group is not None and self._group.members:
             self._commit(self._group)
         self.connection.close()
+        if self._room is not None:
+            self._room.close()
 
     # Inside.
 
@@ -134,6 +138,8 @@ class Writer:
                 self._end_abandoned()
                 self._keep_log_short()
                 self._execute("BEGIN IMMEDIATE")
+                if self._room is not None:
+                    self._room.make()
                 version = self.connection.data_version()
                 if version != self._version:  # somebody else has written, or we did in vain
                     self.known, self._version = None, version
