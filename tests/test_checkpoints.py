@@ -16,7 +16,7 @@ from tourlog.storage.checkpoints import LARGE, readers
 
 
 def append(conn: tourlog.Connection, documents: int) -> None:
-    conn.append([{"k": 1, "n": n, "text": "x" * (1 << 20)} for n in range(documents)], "k")
+    conn.append([{"k": 1, "n": n, "text": os.urandom(1 << 19).hex()} for n in range(documents)], "k")
 
 
 def size(path: Path) -> int:

@@ -717,7 +717,7 @@ def test_a_fork_inside_writing_neither_commits_nor_undoes_what_its_parent_writes
     """The commit is so large that SQLite has written part of it before."""
     write(log, *HISTORY.commits)
     commit = fitting()
-    large = replace(commit, batches=tuple(replace(batch, body=b"x" * 5_000_000) for batch in commit.batches))
+    large = replace(commit, batches=tuple(replace(batch, body=os.urandom(5_000_000)) for batch in commit.batches))
     child = -1
     try:
         with log.writing():
@@ -748,7 +748,7 @@ sys.path.insert(0, sys.argv[2])
 from test_storage import HISTORY, Model, assert_reads_in_short, fitting, open_log, replace, write
 log = open_log(sys.argv[1])
 write(log, *HISTORY.commits)
-large = replace(fitting(), batches=tuple(replace(batch, body=b"x" * 5_000_000) for batch in fitting().batches))
+large = replace(fitting(), batches=tuple(replace(batch, body=os.urandom(5_000_000)) for batch in fitting().batches))
 with log.writing():
     log.append(large)
     child = os.fork()
@@ -782,7 +782,7 @@ def make_store(path: Path) -> None:
 def test_a_store_carries_the_marks_of_one_and_leaves_one_file(path: Path) -> None:
     make_store(path)
     header = path.read_bytes()[:100]  # https://sqlite.org/fileformat2.html#the_database_header
-    assert (header[68:72], header[60:64], header[18:20]) == (b"tour", b"\0\0\0\2", b"\2\2")
+    assert (header[68:72], header[60:64], header[18:20]) == (b"tour", b"\0\0\0\3", b"\2\2")
     assert [each.name for each in path.parent.iterdir()] == ["store"]
 
 
@@ -845,7 +845,7 @@ def other_application(path: Path) -> None:
 def newer_store(path: Path) -> None:
     make_store(path)
     raw = sqlite3.connect(path)
-    raw.execute("PRAGMA user_version = 3")
+    raw.execute("PRAGMA user_version = 4")
     raw.close()
 
 
@@ -862,8 +862,8 @@ STRANGERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "another database": (other_database, "got an SQLite file of another application (0x0)"),
     "another database with a log": (other_database_in_use, "got an SQLite file of another application (0x0)"),
     "another application": (other_application, "got an SQLite file of another application (0x4d2)"),
-    "a newer store": (newer_store, "expected a store of version 2, got the newer version 3: a newer tourlog wrote it"),
-    "an older store": (older_store, "expected a store of version 2, got version 0"),
+    "a newer store": (newer_store, "expected a store of version 3, got the newer version 4: a newer tourlog wrote it"),
+    "an older store": (older_store, "expected a store of version 3, got version 0"),
     "a directory": (Path.mkdir, "expected a file, got a directory"),
     "a pipe": (os.mkfifo, "expected a file, got neither a file nor a directory"),
 }
@@ -1062,7 +1062,7 @@ def test_a_kill_in_the_middle_of_a_checkpoint_loses_nothing(path: Path) -> None:
     model = Model(list(HISTORY.commits))
     for _ in range(40):
         commit = next_commit(model, {1: [1]})
-        model.commits.append(replace(commit, batches=(replace(commit.batches[0], body=b"x" * 9000),)))
+        model.commits.append(replace(commit, batches=(replace(commit.batches[0], body=os.urandom(9000)),)))
         write(log, model.commits[-1])
     written = path.with_name("store-wal").read_bytes()
     killed.write_bytes(newest_first_page(written) + path.read_bytes()[4096:])

@@ -48,6 +48,16 @@ def test_a_kept_store_answers_exactly(name: str, path: Path, read_only: bool) ->
             assert [[*map(type, each.values())] for each in found] == [[*map(type, each.values())] for each in expected]
 
 
+def test_only_writing_makes_a_kept_store_one_of_this_version(name: str, path: Path) -> None:
+    def version() -> str:
+        return f"version-{int.from_bytes(path.read_bytes()[60:64], 'big')}"
+
+    connect(path, read_only=True).close()
+    assert version() == name
+    connect(path).close()
+    assert version() == f"version-{VERSION}"
+
+
 def test_a_kept_store_is_written_on(path: Path) -> None:
     with connect(path) as conn:
         t = conn.db().t

@@ -173,7 +173,7 @@ def check(kind: str, path: Path, rng: Random, findings: Findings, seconds: float
     """Write until the time is over, and at least three times as much as a log may have."""
     with tourlog.connect(path, durability="normal") as conn, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        conn.append([{**KEY, "n": n, "text": "x" * 1_000} for n in range(300)], "k")
+        conn.append([{**KEY, "n": n, "text": rng.randbytes(500).hex()} for n in range(300)], "k")
         with (SHORT | OFTEN_LONG | LONG)[kind](Store(conn, path)):  # type: ignore[attr-defined]  # context managers, all
             largest, number = _write(conn, path, rng, seconds)
         findings.count("transactions", number)
@@ -209,7 +209,7 @@ def _write(conn: tourlog.Connection, path: Path, rng: Random, seconds: float) ->
     until, largest, written = monotonic() + seconds, 0, 0
     for number in count(1):
         size = rng.randint(1_000, 200_000)
-        conn.append([{"k": "written", "n": n, "text": "y" * size} for n in range(10)], "k")
+        conn.append([{"k": "written", "n": n, "text": rng.randbytes(size // 2).hex()} for n in range(10)], "k")
         largest, written = max(largest, log_size(path)), written + 10 * size
         if written > 3 * LARGE and monotonic() > until:
             return largest, number

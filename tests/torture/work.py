@@ -22,15 +22,14 @@ Document = dict[str, Any]
 
 
 def documents(writer: str, n: int) -> list[Document]:
-    """The documents of a writer's n-th transaction, over several streams; a few are large, some are many."""
+    """The documents of a writer's n-th transaction, over several streams; a few are large (what does not get shorter
+    by compression, or what does), some are many."""
     rng = Random(f"{writer}-{n}")
     streams = rng.sample(["shared", writer, f"{writer}-{n % 3}", "other"], rng.randint(1, 3))
     count = 130 if n % 11 == 7 else rng.randint(1, 4)
-    large = 30_000 if n % 7 == 3 else 0
+    large = {3: rng.randbytes(15_000).hex(), 5: "x" * 30_000}.get(n % 7, "")
     made = {"w": writer, "n": n, "of": count}
-    return [
-        {"k": streams[i % len(streams)], **made, "i": i, "body": "x" * (large if i == 0 else i)} for i in range(count)
-    ]
+    return [{"k": streams[i % len(streams)], **made, "i": i, "body": "x" * i if i else large} for i in range(count)]
 
 
 def counter(writer: str, n: int) -> Document | None:

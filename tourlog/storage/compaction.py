@@ -6,14 +6,11 @@ What was written when is in `tx`, which is left alone: readers find a document i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from tourlog.storage.batches import joined
+from tourlog.storage.compression import HEAD, size_of
 from tourlog.storage.rows import BATCH, INSERT_BATCH, Row, Rows, place_of
 from tourlog.storage.sqlite_file import OFFSET_BITS, StoreFile, all_rows
-
-if TYPE_CHECKING:
-    pass
 
 FULL_DOCUMENTS = 100
 FULL_BYTES = 1 << 18
@@ -21,12 +18,12 @@ _MOST_JOINED, _MOST_BYTES = 2_000, 1 << 24
 _LOOKED_AT = 20_000
 """So many batches, of so many bytes, are joined in one transaction at most, and so many looked at in one read."""
 
-_SIZES = f"""SELECT place, count, length(body) FROM batch WHERE place > ? AND place >= {1 << OFFSET_BITS}
-    ORDER BY place LIMIT {_LOOKED_AT}"""
+_SIZES = f"""SELECT place, count, length(body), {HEAD} FROM batch
+    WHERE place > ? AND place >= {1 << OFFSET_BITS} ORDER BY place LIMIT {_LOOKED_AT}"""
 _BATCHES = f"SELECT {BATCH} FROM batch WHERE place >= ? AND place <= ? ORDER BY place"
 
 Size = tuple[int, int, int]
-"""A batch's place, its documents and its bytes."""
+"""A batch's place, its documents and the bytes of its body."""
 
 
 def compact(file: StoreFile, rows: Rows) -> int:
@@ -51,7 +48,8 @@ def _looked_at(file: StoreFile) -> Iterator[list[list[Size]]]:
     before = -1
     while True:
         with file.reading() as connection:
-            sizes: list[Size] = all_rows(connection, _SIZES, (before,))
+            found = all_rows(connection, _SIZES, (before,))
+        sizes: list[Size] = [(place, count, size_of(length, head)) for place, count, length, head in found]
         runs = list(_runs(sizes))
         if len(sizes) == _LOOKED_AT and len(runs) > 1:
             runs.pop()  # it may go on

@@ -16,6 +16,7 @@ import msgspec
 
 from tourlog.errors import StorageError, shown
 from tourlog.storage.batches import packed_spans, unpacked_spans
+from tourlog.storage.compression import packed, unpacked
 from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
 from tourlog.storage.sqlite_file import OFFSET_BITS
 from tourlog.values import decode, encode
@@ -120,8 +121,9 @@ class Rows:
 
     def batch(self, row: Row) -> Batch:
         """A batch from its row."""
-        place, t, count, spans, body_crc, crc, body = row
-        if crc32(_pack(row[:5]), self.seed) != crc or type(body) is not bytes or crc32(body) != body_crc:
+        place, t, count, spans, body_crc, crc, stored = row
+        body = unpacked(stored) if type(stored) is bytes else None
+        if crc32(_pack(row[:5]), self.seed) != crc or body is None or crc32(body) != body_crc:
             self.damaged_batch(place, count)
         return Batch(t, place >> OFFSET_BITS, place % MOST_DOCUMENTS, count, body, unpacked_spans(spans))
 
@@ -154,7 +156,7 @@ class Rows:
         """A batch of a stream, perhaps of several transactions, as a row."""
         spans = packed_spans(batch.spans) if batch.spans else None
         header = (place_of(batch.stream, batch.first), batch.t, batch.count, spans, crc32(batch.body))
-        return (*header, crc32(_pack(header), self.seed), batch.body)
+        return (*header, crc32(_pack(header), self.seed), packed(batch.body))
 
     def stream_row(self, record: StreamRecord) -> Row:
         """A stream as a row."""
@@ -180,7 +182,7 @@ class Rows:
             body_crc = crc32(batch.body)
             places += (place, batch.count, body_crc)
             header = (place, batch.t, batch.count, None, body_crc)
-            rows.append((*header, crc32(_pack(header), self.seed), batch.body))
+            rows.append((*header, crc32(_pack(header), self.seed), packed(batch.body)))
         return places, rows
 
     def damaged_batch(self, place: Any, count: Any) -> NoReturn:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from apsw import Connection
 
 APPLICATION_ID = int.from_bytes(b"tour", "big")
-VERSION = 2
+VERSION = 3
+_READ_VERSIONS = (2, 3)
+"""Version 2 knows no compressed bodies; a store becomes one of version 3 when it is opened for writing."""
 
 OFFSET_BITS = 35
 """How many of a place's bits are the offset; the others are the stream."""
@@ -279,7 +281,7 @@ class StoreFile:
             self._refuse("a tourlog store", f"an SQLite file of another application ({application:#x})")
         if version > VERSION:
             self._refuse(f"a store of version {VERSION}", f"the newer version {version}: a newer tourlog wrote it")
-        if version != VERSION:
+        if version not in _READ_VERSIONS:
             self._refuse(f"a store of version {VERSION}", f"version {version}, of before the first release")
 
     def _check_tables(self, connection: Connection) -> None:
@@ -298,6 +300,8 @@ class StoreFile:
                 self._create(connection)
             self._recognise(*_marks(connection))
             self._switch_to_wal(connection)
+            if _marks(connection)[1] != VERSION:
+                connection.pragma("user_version", VERSION)
             connection.pragma("synchronous", _SYNCHRONOUS[self._durability])
             connection.pragma("fullfsync", self._durability == "full")
             connection.pragma("wal_autocheckpoint", _CHECKPOINT_PAGES)
