@@ -14,8 +14,11 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import apsw
+
+from tourlog.storage.room import Room
 
 SECTOR = 512
 MODES = ("nothing", "prefix", "subset", "torn", "everything")
@@ -169,11 +172,19 @@ class RecordedFile(apsw.VFSFile):  # type: ignore[misc]
 
 @contextmanager
 def recording(folder: Path) -> Iterator[list[Operation]]:
-    """Within the block every store in the folder is opened through a recorder; what it records grows."""
+    """Within the block every store in the folder is opened through a recorder; what it records grows. The room that
+    tourlog makes in the log itself is noted as well."""
     operations: list[Operation] = []
-    recorder = Recorder(folder, operations)
+    recorder, lengthened = Recorder(folder, operations), Room._lengthened
+
+    def noted(room: Room, size: int, more: int) -> int:
+        made = lengthened(room, size, more)
+        operations.append(("write", recorder.inodes[Path(room._log).name], size, bytes(made)))
+        return made
+
     try:
-        yield operations
+        with patch.object(Room, "_lengthened", noted):
+            yield operations
     finally:
         recorder.unregister()
 
