@@ -12,20 +12,25 @@ from run import Run
 
 SYNCHRONOUS = ("full", "normal")
 MEMORY_AT_MOST = 3
+LOG_FULL = 2_500
+"""After so many transactions of one document every store's write-ahead log has its full length, and is written over."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Documents in a transaction, transactions in a measure, and how fast we must be: targets by peer."""
+    """Documents in a transaction, transactions in a measure, and how fast we must be: targets by peer. `before` is how
+    many transactions of one document there are in the stores already."""
 
     documents: int
     transactions: int
     targets: Mapping[str, float]
+    before: int = 0
 
 
 WORKS = (
     Work(1_000, 10, {"eventsourcing": 4, "sqlite3": 3}),
     Work(1, 50, {"eventsourcing": 1, "sqlite3": 0.8}),
+    Work(1, 50, {"eventsourcing": 1, "sqlite3": 0.8}, before=LOG_FULL),
 )
 
 
@@ -59,9 +64,13 @@ def appending(store: Store, documents: int, transactions: int) -> Measure:
 
 def _compared(run: Run, work: Work, synchronous: str, stores: dict[str, Store]) -> Iterator[Figure]:
     measures = {name: appending(store, work.documents, work.transactions) for name, store in stores.items()}
+    for n in range(work.before):
+        for store in stores.values():
+            store.append([event(n)])
     seconds = interleaved(measures, run.sizes.rounds)
+    since = f", after {work.before:,}" if work.before else ""
     for peer in (name for name in work.targets if name in stores):
-        what = f"{work.documents:,} a transaction, synchronous {synchronous}"
+        what = f"{work.documents:,} a transaction, synchronous {synchronous}{since}"
         yield as_fast(what, peer, seconds["tourlog"], seconds[peer], work.targets[peer])
     for store in stores.values():
         store.close()
