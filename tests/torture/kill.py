@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,14 +37,16 @@ def run(seed: int, seconds: float) -> Findings:
     with TemporaryDirectory() as name:
         folder = Path(name)
         leave_behind(folder / "left")
-        points = [(life, call, n) for life in LIVES for call, most in counted(folder, life) for n in range(1, most + 1)]
+        points = [
+            Point(life, *each, n) for life in LIVES for each in counted(folder, life) for n in range(1, each[1] + 1)
+        ]
 
-        def visit(point: tuple[str, str, int]) -> None:
+        def visit(point: Point) -> None:
             if time.is_left:
-                with findings.watch(f"killed in {point[0]} at {point[1]} {point[2]}"):
-                    check_point(folder, *point)
+                with findings.watch(f"killed in {point.life} at {point.call} {point.n}"):
+                    check_point(folder, point)
                 findings.count("points")
-                findings.count(f"points at {point[1]}")
+                findings.count(f"points at {point.call}")
 
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(visit, shuffled(points, seed)))
@@ -68,14 +71,30 @@ def counted(folder: Path, life: str) -> list[tuple[str, int]]:
     return [(call, calls[call]) for call in CALLS]
 
 
-def check_point(folder: Path, life: str, call: str, n: int) -> None:
+@dataclass(frozen=True)
+class Point:
+    """The n-th of the calls of one kind, of which another child made so many in this life."""
+
+    life: str
+    call: str
+    most: int
+    n: int
+
+
+_FEWER = 3
+"""Checksums and instants take more bytes or fewer, so that a child may make a few writes less than the one counted."""
+
+
+def check_point(folder: Path, point: Point) -> None:
     """Kill a child at a point, check the store, go on with it, check again."""
-    place = _prepared(folder, life, f"{life}-{call}-{n}")
+    call, n = point.call, point.n
+    place = _prepared(folder, point.life, f"{point.life}-{call}-{n}")
     # Per system call and thread, strace counts by itself; the child has one thread.
     injected = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
     injected += ["-e", f"inject={call}:signal=KILL:when={n}", *_python(), "live", str(place)]
     child = subprocess.run(injected, env=environment(), stderr=subprocess.PIPE, check=False)
-    expect(child.returncode == -9, f"a killed child, got {child.returncode}: {child.stderr.decode()[-300:]}")
+    was_spared = child.returncode == 0 and n > point.most - _FEWER
+    expect(was_spared or child.returncode == -9, f"a killed child, got {child.returncode}: {child.stderr[-300:]!r}")
     acked = acknowledged(place / "acks")
     begun = {writer: number + 1 for writer, number in {"a": 0, "b": 0, "left": 0, **acked}.items()}
     held = check_store(place / "store", acked, begun)
