@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import RLock, get_ident
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from threading import RLock
 from typing import NoReturn
 
 from tourlog.errors import StorageError
@@ -56,66 +56,65 @@ class Lifetime:
 class WriterPlace:
     """The one place of a writer among the threads of a process."""
 
-    __slots__ = ("_lock", "_thread", "_waiting")
+    __slots__ = ("_lock", "_waiting")
 
     def __init__(self) -> None:
-        # Never taken twice, but a lock that knows whose it is: an interrupt can come right after `acquire`.
-        self._lock, self._thread = RLock(), 0
+        # Never taken twice, but a lock that knows whose it is.
+        self._lock = RLock()
         self._waiting: set[object] = set()
 
     @property
     def is_mine(self) -> bool:
         """Whether the calling thread holds the place."""
-        return self._thread == get_ident()
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what `threading.Condition` asks
 
     @property
     def is_wanted(self) -> bool:
         """Whether other threads wait for the place."""
         return bool(self._waiting)
 
-    @contextmanager
-    def taken(self, patience: float | None = None) -> Iterator[None]:
-        """Wait for the place, at most `patience` seconds, and hold it; `StorageError` when they are over, and, instead
-        of a deadlock, when this thread already holds it."""
-        self.check_free()
-        try:
-            self._take(patience)
-            yield
-        finally:
-            interrupt = None
-            while True:
-                try:
-                    self._leave()
-                    break
-                except KeyboardInterrupt as error:  # before it had left
-                    interrupt = error
-            if interrupt is not None:
-                raise interrupt
+    def taken(self, patience: float | None = None) -> AbstractContextManager[object]:
+        """Waits for the place, at most `patience` seconds, and holds it, each time it is entered; `StorageError` when
+        they are over, and, instead of a deadlock, when this thread already holds it."""
+        return _Taken(self, self._lock, patience)
 
     def check_free(self) -> None:
         """Raise `StorageError` when this thread holds the place already."""
-        if self._thread == get_ident():
+        if self.is_mine:
             raise StorageError("expected one writing at a time, got another inside it", path=None)
 
-    def _take(self, patience: float | None) -> None:
-        if self._lock.acquire(blocking=False):
-            self._thread = get_ident()
-            return
+    def _wait(self, patience: float | None) -> None:
         waiter = object()
         self._waiting.add(waiter)
         try:
             if not self._lock.acquire(timeout=-1 if patience is None else patience):
                 message = f"expected to write within {patience} seconds, got another thread that writes all that time"
                 raise StorageError(message, path=None, timeout=patience)
-            self._thread = get_ident()
         finally:
             self._waiting.discard(waiter)
 
-    def _leave(self) -> None:
-        """Give the place up, if this thread got it."""
-        if self._lock._is_owned():  # type: ignore[attr-defined]  # the method `threading.Condition` asks it by
-            self._thread = 0
-            self._lock.release()
+
+class _Taken:
+    """The writer's place, held. An interrupt comes when a function of Python's begins or a call has ended: it finds
+    the place left, or somebody who will leave it."""
+
+    __slots__ = ("__exit__", "_lock", "_patience", "_place")
+
+    def __init__(self, place: WriterPlace, lock: RLock, patience: float | None) -> None:
+        self._place, self._lock, self._patience = place, lock, patience
+        self.__exit__ = lock.__exit__  # no function of Python's, which an interrupt could keep from leaving
+
+    def __enter__(self) -> None:
+        self._place.check_free()
+        try:
+            if not self._lock.acquire(blocking=False):
+                self._place._wait(self._patience)
+        except BaseException:
+            try:  # noqa: SIM105  # nothing may come before `release`
+                self._lock.release()
+            except RuntimeError:  # this thread had not got it
+                pass
+            raise
 
 
 def check_commit(

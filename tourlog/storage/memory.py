@@ -29,10 +29,10 @@ class MemoryLog:
     path: str | None = None
 
     def __init__(self, *, patience: float = 10.0) -> None:
-        self._patience = patience
         self.salt = os.urandom(16)
         self._lifetime = Lifetime(None)
         self._place = WriterPlace()
+        self._taken = self._place.taken(patience)
         self._head = Transaction(0, 0)
         self._pending: tuple[Commit, ...] = ()
         self._transactions: list[Transaction] = []
@@ -130,7 +130,7 @@ class MemoryLog:
     @contextmanager
     def writing(self, *, alone: bool = False) -> Iterator[None]:  # noqa: ARG002  # no commit takes long enough to share
         self._lifetime.check()
-        with self._place.taken(self._patience):
+        with self._taken:
             self._lifetime.check()
             self._pending = ()
             yield

@@ -66,8 +66,9 @@ class Writer:
         self.known: Any = None
         self.learnt: Any = None
         self.place = WriterPlace()
+        self._taken = self.place.taken(patience)
         self._lifetime, self._driver_error, self._failure, self._shares = lifetime, driver_error, failure, shares
-        self._patience, self._checkpoints, self._room = patience, checkpoints, room
+        self._checkpoints, self._room = checkpoints, room
         self._group: Group | None = None
         self._version = -1
         self._wrote = self._failed = False
@@ -81,7 +82,7 @@ class Writer:
     @contextmanager
     def writing(self, *, alone: bool) -> Iterator[None]:
         """One transaction: committed at the end, undone by an exception. `alone` shares no commit."""
-        with self.place.taken(self._patience):
+        with self._taken:
             self._lifetime.check()
             group = self._begun(alone)
             try:
