@@ -6,7 +6,9 @@ The documents are checked and encoded before the writer's place is taken, for ot
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from tourlog.documents import group_plain_documents
 from tourlog.draft import bodies, next_instant
@@ -15,7 +17,7 @@ from tourlog.stream import Stream
 from tourlog.values import FlatDocuments
 
 
-class NewTail(NamedTuple):
+class NewTail(Struct, frozen=True, gc=False):
     """What is to come after the end of a stream: bodies of batches, each with how many documents are in it."""
 
     stream: Stream
@@ -31,8 +33,9 @@ def tails_of(log: Log, documents: list[Any], names: tuple[str, ...]) -> list[New
         record = log.stream_by_key(stream.key)
         if record is None:
             return None
-        tails.append(NewTail(stream, record, list(bodies(group, is_flat=type(group) is FlatDocuments))))
-    tails.sort(key=lambda tail: tail.record.id)  # as in every transaction: what subscriptions read depends on it
+        tails.append(NewTail(stream, record, bodies(group, is_flat=type(group) is FlatDocuments)))
+    if len(tails) > 1:
+        tails.sort(key=lambda tail: tail.record.id)  # as in every transaction: what subscriptions read depends on it
     return tails or None
 
 
@@ -44,11 +47,11 @@ def extensions(log: Log, head: Transaction, appends: Iterable[Sequence[NewTail]]
     for tails in appends:
         t = head.t + 1
         batches, heads = [], []
-        for _, record, encoded in tails:
-            stream = record.id
+        for tail in tails:
+            stream = tail.record.id
             first = ends[stream] if stream in ends else log.next_offset(stream, base_t)
             heads.append((stream, first))
-            for count, body in encoded:
+            for count, body in tail.bodies:
                 batches.append(Batch(t, stream, first, count, body))
                 first += count
             ends[stream] = first
@@ -59,5 +62,5 @@ def extensions(log: Log, head: Transaction, appends: Iterable[Sequence[NewTail]]
 
 def spans_of(commit: Commit, tails: Sequence[NewTail]) -> Iterator[tuple[Stream, range]]:
     """The offsets that the transaction of these tails appended to each stream."""
-    for (_, first), (stream, _, encoded) in zip(commit.heads, tails, strict=True):
-        yield stream, range(first, first + sum(count for count, _ in encoded))
+    for (_, first), tail in zip(commit.heads, tails, strict=True):
+        yield tail.stream, range(first, first + sum(count for count, _ in tail.bodies))

@@ -119,9 +119,10 @@ class _Taken:
 
 def check_commit(
     commit: Commit, path: str | None, *, head: Transaction, next_stream: int, next_offset: Callable[[int], int]
-) -> None:
-    """Raise `StorageError` unless the commit continues the log exactly where it ends. A mismatch is a fault
-    of the caller or the work of another program: whoever holds the writer's place knows where the log ends.
+) -> dict[int, int]:
+    """The next offsets that the commit leaves its streams with; `StorageError` unless it continues the log exactly
+    where it ends. A mismatch is a fault of the caller or the work of another program: whoever holds the writer's place
+    knows where the log ends.
     """
     transaction = commit.transaction
     t = transaction.t
@@ -158,6 +159,7 @@ def check_commit(
         ends[stream] += batch.count
     if commit.entities:
         _check_entities(path, commit)
+    return ends
 
 
 def refuse_known_id(path: str | None, tx_id: str) -> NoReturn:

@@ -155,12 +155,10 @@ class MemoryLog:
             tx_id = commit.transaction.tx_id
             if tx_id is not None and tx_id in self._by_tx_id:
                 refuse_known_id(None, tx_id)
-            check_commit(commit, None, head=head, next_stream=next_stream, next_offset=end_of)
+            ends |= check_commit(commit, None, head=head, next_stream=next_stream, next_offset=end_of)
             if commit.streams:
                 self._check_unique(commit)
             head, next_stream = commit.transaction, next_stream + len(commit.streams)
-            for batch in commit.batches:
-                ends[batch.stream] = batch.first + batch.count
         self._pending = commits
 
     def compact(self) -> int:

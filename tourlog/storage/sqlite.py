@@ -8,10 +8,11 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 from zlib import crc32
+
+from msgspec import Struct
 
 from tourlog.errors import StorageError
 from tourlog.storage.batches import cut, end_as_of, transaction_at
@@ -94,8 +95,7 @@ _AMENDED = """SELECT i.key, i.t, e.state, i.stream, i."offset", e.crc
 _NOTHING = Transaction(0, 0)
 
 
-@dataclass(slots=True)
-class End:
+class End(Struct, gc=False):
     """Where the log ends, as the writer knows it: its head and digest, what `tx` counts, streams' next offsets;
     `later` are those of the transaction that led here, to be taken up when it has taken effect."""
 
@@ -309,17 +309,18 @@ class SqliteLog:
         tx_id = commit.transaction.tx_id
         if tx_id is not None and self.transaction_by_id(tx_id) is not None:
             refuse_known_id(self.path, tx_id)
-        check_commit(
+        ends = check_commit(
             commit, self.path, head=end.head, next_stream=end.next_stream, next_offset=partial(self._end_of, end)
         )
-        self._check_room(commit, end)
+        next_stream, batches = end.next_stream + len(commit.streams), end.batches + len(commit.batches)
+        self._check_room(next_stream, ends)
         made, digest = self._rows.commit(commit, end.batches, end.amended, end.digest)
         for sql, rows in made:
             statements.setdefault(sql, []).extend(rows)
-        later = {batch.stream: batch.first + batch.count for batch in commit.batches if batch.stream}
-        amended = end.amended + sum(1 for record in commit.entities if record.stream is not None)
-        next_stream, batches = end.next_stream + len(commit.streams), end.batches + len(commit.batches)
-        return End(commit.transaction, digest, batches, amended, next_stream, end.offsets, {**end.later, **later})
+        amended = end.amended
+        if commit.entities:
+            amended += sum(1 for record in commit.entities if record.stream is not None)
+        return End(commit.transaction, digest, batches, amended, next_stream, end.offsets, end.later | ends)
 
     def compact(self) -> int:
         return compact(self._file, self._rows)
@@ -431,9 +432,8 @@ class SqliteLog:
             end.later = {}
         return end
 
-    def _check_room(self, commit: Commit, end: End) -> None:
-        longest = max((batch.first + batch.count for batch in commit.batches), default=0)
-        if end.next_stream + len(commit.streams) > MOST_STREAMS or longest > MOST_DOCUMENTS:
+    def _check_room(self, next_stream: int, ends: dict[int, int]) -> None:
+        if next_stream > MOST_STREAMS or max(ends.values(), default=0) > MOST_DOCUMENTS:
             message = f"expected at most {MOST_STREAMS} streams of {MOST_DOCUMENTS} documents, got more"
             raise StorageError(f"{message}, in {self.path}", path=self.path)
 
