@@ -61,7 +61,6 @@ class Combining:
 
     def append(self, tails: Sequence[NewTail]) -> Commit | None:
         """The transaction that appended these, committed; None where more is to be done than that."""
-        self._log.check_free()
         wanted = _Append(tails)
         try:
             while wanted.state is not _State.DONE:
@@ -81,6 +80,7 @@ class Combining:
             if not self._is_led:
                 wanted.state, self._is_led = _State.LEADING, True
                 return
+            self._log.check_free()  # whoever leads would wait for this thread, and this one for it
             wanted.state = _State.WAITING
             self._waiting.append(wanted)
         while wanted.state is _State.WAITING:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -204,7 +203,7 @@ class Connection:
                 commit, tails = written
                 t = commit.transaction.t
                 self._watch.committed()
-                return TxReport(t, partial(self._at, t - 1), partial(self._at, t), spans_of(commit, tails), t - 1)
+                return TxReport(t, lambda: self._at(t - 1), lambda: self._at(t), spans_of(commit, tails), t - 1)
 
         def change(draft: Draft) -> None:
             grouped = group_documents(given, key)

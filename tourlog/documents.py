@@ -44,8 +44,9 @@ def group_plain_documents(
 ) -> list[tuple[Stream, list[dict[str, Any]]]] | None:
     """What `group_documents` gives, if it takes no more than a look at the types of it all to see that the documents
     can be appended; else None."""
-    if len(documents) == 1 and _is_known_kind(documents[0], names):
-        return [(simple_stream(names, *[documents[0][name] for name in names]), FlatDocuments(documents))]
+    stream = _stream_of_known_kind(documents[0], names) if len(documents) == 1 else None
+    if stream is not None:
+        return [(stream, FlatDocuments(documents))]
     batch = _plain_batch(documents)
     columns = None if batch is None else _simple_keys(batch, names)
     if batch is None or columns is None:
@@ -55,14 +56,15 @@ def group_plain_documents(
     return _grouped_by(columns, batch, names)
 
 
-def _is_known_kind(document: Any, names: tuple[str, ...]) -> bool:
-    """Whether it takes no more to see that a single document can be appended than to look at it once."""
+def _stream_of_known_kind(document: Any, names: tuple[str, ...]) -> Stream | None:
+    """The stream of a single document; None if it takes more to see that it can be appended than to look at it once."""
     if type(document) is not dict:
-        return False
+        return None
     for key, value in document.items():
         if type(key) is not str or key not in _free_keys or type(value) not in NATIVE:
-            return False
-    return _SIMPLE.issuperset([type(document.get(name)) for name in names])
+            return None
+    values = [document.get(name) for name in names]
+    return simple_stream(names, *values) if _SIMPLE.issuperset(map(type, values)) else None
 
 
 def _plain_batch(documents: list[Any]) -> list[dict[str, Any]] | None:

@@ -49,6 +49,8 @@ from tourlog.storage.tail import CHUNK_BYTES, CHUNK_ROWS, tail
 if TYPE_CHECKING:
     from apsw import Connection
 
+    from tourlog.storage.writer import Writer
+
 _MOST_REMEMBERED = 10_000
 _NEWEST = 8
 
@@ -296,8 +298,7 @@ class SqliteLog:
         writer = self._file.check_writing()
         if writer.learnt is not None:
             raise StorageError("expected one append inside writing(), got another", path=self.path)
-        end = self._known_end()
-        assert end is not None, "the writer knows where the log ends"
+        end = self._end_known_to(writer)
         statements: dict[str, list[Row]] = {}
         for commit in commits:
             end = self._continued(end, commit, statements)
@@ -415,8 +416,9 @@ class SqliteLog:
     def _known_end(self) -> End | None:
         """Where the log ends, for whoever holds the writer's place; None for anybody else."""
         writer = self._file.held_writer()
-        if writer is None:
-            return None
+        return None if writer is None else self._end_known_to(writer)
+
+    def _end_known_to(self, writer: Writer) -> End:
         if writer.known is None:
             with self._file.reading() as connection:
                 row, next_stream = self._end_row(connection), self._next_stream(connection)
