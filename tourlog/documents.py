@@ -73,7 +73,7 @@ def _plain_batch(documents: list[Any]) -> list[dict[str, Any]] | None:
     if not (_DICTS.issuperset(map(type, documents)) and _STRINGS.issuperset(map(type, chain.from_iterable(documents)))):
         return None
     kinds = set(map(type, chain.from_iterable(map(dict.values, documents))))
-    if not (LEAVES.issuperset(kinds) and _are_free(set(chain.from_iterable(documents)))):
+    if not (LEAVES.issuperset(kinds) and _are_free(set[str]().union(*documents))):
         return None
     return FlatDocuments(documents) if NATIVE.issuperset(kinds) else documents
 
