@@ -32,7 +32,7 @@ class _State(Enum):
 class _Append:
     """What a thread wants appended, and what became of it."""
 
-    __slots__ = ("commit", "error", "prepared", "state", "tails", "turn")
+    __slots__ = ("commit", "error", "state", "tails", "turn")
 
     def __init__(self, tails: Sequence[NewTail]) -> None:
         self.tails = tails
@@ -40,8 +40,8 @@ class _Append:
         self.turn = Lock()
         """Locked but for a moment when the state has changed."""
         self.turn.acquire()
-        self.prepared: Commit | None = None
         self.commit: Commit | None = None
+        """Prepared; in the log for good when it is `DONE` without an error."""
         self.error: Callable[[], TourlogError] | None = None
 
     def wake(self) -> None:
@@ -130,10 +130,10 @@ class Combining:
             if self._is_plain(head):
                 commits = extensions(self._log, head, [each.tails for each in appends])
                 for each, commit in zip(appends, commits, strict=True):
-                    each.prepared = commit
+                    each.commit = commit
                 self._log.append(*commits)
         for each in appends:
-            each.commit, each.state = each.prepared, _State.DONE
+            each.state = _State.DONE
 
     def _settle(self, others: Sequence[_Append], error: BaseException) -> None:
         """Say what became of the others' appends. What interrupted this thread is no failure of theirs: they ask again
@@ -148,7 +148,7 @@ class Combining:
                 elif each.commit is not None:
                     each.state = _State.DONE
                 else:
-                    each.prepared, each.state = None, _State.NEW
+                    each.state = _State.NEW
 
     def _look(self, others: Sequence[_Append]) -> TourlogError | None:
         """Find out which of the appends the log has, after an interrupt; an error if it cannot be asked."""
@@ -156,8 +156,8 @@ class Combining:
             with self._log.writing(alone=True):
                 pass  # whatever was under way is over now
             for each in others:
-                if each.prepared is not None and self._has(each.prepared.transaction):
-                    each.commit = each.prepared
+                if each.commit is not None and not self._has(each.commit.transaction):
+                    each.commit = None
         except StorageError as problem:
             message = f"expected a commit, got an interrupt that leaves open whether it was made, and then: {problem}"
             return UnknownOutcomeError(message, **problem.details)
