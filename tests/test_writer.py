@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from test_storage import Trace, files_limited_to, python, traced
 
 from tourlog import ArgumentError, ConditionError, ConflictError, Connection, connect
 from tourlog.errors import StorageError, UnknownOutcomeError
+from tourlog.storage.common import WriterPlace
 
 
 @pytest.fixture
@@ -345,6 +347,49 @@ def test_an_interrupt_while_waiting_for_the_place_leaves_no_trace(conn: Connecti
             conn.append([{"k": "a", "n": 0}], "k")
         assert waiting(conn) == 0
     assert conn.append([{"k": "a", "n": 1}], "k").t == 1
+
+
+@contextmanager
+def bombarded(act: Callable[[], None]) -> Iterator[None]:
+    """Call a function at the next moment at which a signal is looked at, again and again."""
+    main, over = threading.main_thread().ident, threading.Event()
+    assert main is not None
+
+    def send() -> None:
+        while not over.wait(random.random() / 20_000):
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: act())
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupt_at_any_moment_leaves_the_place_free() -> None:
+    place, armed, interrupts = WriterPlace(), False, 0
+    taken = place.taken(1)
+
+    def act() -> None:
+        nonlocal armed
+        if armed:
+            armed = False
+            raise KeyboardInterrupt
+
+    with bombarded(act):
+        while interrupts < 200:
+            try:
+                armed = True
+                while True:
+                    with taken:
+                        pass
+            except KeyboardInterrupt:
+                interrupts += 1
+            assert not place.is_mine
 
 
 def test_transactions_whose_last_member_never_came_are_committed_all_the_same(conn: Connection) -> None:
