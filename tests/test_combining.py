@@ -102,6 +102,16 @@ def test_who_leads_is_interrupted_after_the_commit(conn: Connection) -> None:
     assert sorted(outcomes.results) == [1, 2, 3]
 
 
+def test_who_leads_is_interrupted_before_it_passes_that_on(conn: Connection) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with once(conn._plain._combining, "_pass_on", interrupt), pytest.raises(KeyboardInterrupt):
+        conn.append([{"k": "a", "n": 0}], "k")
+    outcomes = together(conn, 3)
+    assert (outcomes.errors, stored(conn)) == ({}, [-1, 0, 0, 1, 2])
+
+
 def together_interrupted(conn: Connection, interrupted: Any) -> Outcomes:
     """`together`, the leading thread's `writing` interrupted at its end."""
     log = conn._log

@@ -132,7 +132,7 @@ class Combining:
                 for each, commit in zip(appends, commits, strict=True):
                     each.commit = commit
                 self._log.append(*commits)
-        for each in appends:
+        for each in others:
             each.state = _State.DONE
 
     def _settle(self, others: Sequence[_Append], error: BaseException) -> None:
