@@ -32,7 +32,7 @@ class PlainAppends:
     ) -> tuple[Commit, list[NewTail]] | None:
         """Append documents; the transaction, committed, and what it appended. None, and nothing done, when that is
         not all there is to do, or when a condition may not hold: who asks the query then says why."""
-        if self._is_heard() or self._standing.are_any:
+        if self._standing.are_any or not self._listeners.is_empty:
             return None
         conditions = simple_conditions(unless, only_if)
         tails = tails_of(self._log, documents, names) if conditions is not None else None
@@ -60,7 +60,4 @@ class PlainAppends:
 
     def _is_plain(self, head: Transaction) -> bool:
         """Whether nobody listens, and no invariant is to be enforced after this transaction."""
-        return not self._is_heard() and not self._standing.at(head.t, self._at)
-
-    def _is_heard(self) -> bool:
-        return not self._listeners.is_empty
+        return self._listeners.is_empty and not self._standing.at(head.t, self._at)

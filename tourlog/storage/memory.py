@@ -173,7 +173,8 @@ class MemoryLog:
             self._lifetime.closed = True
 
     def _bound(self, t: int) -> int:
-        return min(t, self.head().t)
+        newest = self.head().t
+        return t if t < newest else newest
 
     def _committed(self, record: _Record | None) -> _Record | None:
         return record if record is not None and record.t <= self.head().t else None
