@@ -94,13 +94,13 @@ def decode_slice(data: bytes, start: int, stop: int) -> list[dict[str, Any]]:
     return decode_documents(_list_header(len(wanted)) + b"".join(wanted))
 
 
-def sequential_uuids(first: UUID, count: int) -> list[UUID]:
-    """`first` and the UUIDs whose numbers follow, some five times as fast as by the constructor.
+def sequential_uuids(first: int, count: int) -> list[UUID]:
+    """The UUIDs of the number `first` and those that follow, some five times as fast as by the constructor.
 
-    >>> sequential_uuids(UUID(int=7), 2)
+    >>> sequential_uuids(7, 2)
     [UUID('00000000-0000-0000-0000-000000000007'), UUID('00000000-0000-0000-0000-000000000008')]
     """
-    number, end = first.int, first.int + count
+    number, end = first, first + count
     pieces = [_list_header(count)]
     while number < end:
         # Runs that differ in the last byte only: what is before it stands between the last bytes, too.

@@ -6,7 +6,6 @@ Says nothing of queries; whoever asks gets the same answer for ever, whatever is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -66,8 +65,7 @@ class Part(Struct, frozen=True, gc=False):
     is_amended: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
+class Snapshot(Struct, frozen=True, eq=False):
     """What holds at position `t` of a log; only what came after `since`; all that ever held, for `history`."""
 
     log: Log
