@@ -47,7 +47,7 @@ _SIXTEEN_BYTES = b"\xc4\x10"
 
 _UUID_DECODER = Decoder(UUID)
 _UUIDS_DECODER = Decoder(list[UUID])
-_LOW_BITS = (1 << 64) - 1
+_BYTES = [bytes((byte,)) for byte in range(256)]
 
 
 def encode(value: Any) -> bytes:
@@ -94,16 +94,21 @@ def decode_slice(data: bytes, start: int, stop: int) -> list[dict[str, Any]]:
     return decode_documents(_list_header(len(wanted)) + b"".join(wanted))
 
 
-def sequential_uuids(first: UUID, count: int) -> list[UUID]:
-    """`first` and the UUIDs whose numbers follow, a few times as fast as by the constructor. The lower 64 bits must
-    have room for them.
+def sequential_uuids(first: int, count: int) -> list[UUID]:
+    """The UUIDs of the number `first` and those that follow, some five times as fast as by the constructor.
 
-    >>> sequential_uuids(UUID(int=7), 2)
+    >>> sequential_uuids(7, 2)
     [UUID('00000000-0000-0000-0000-000000000007'), UUID('00000000-0000-0000-0000-000000000008')]
     """
-    before, low = _SIXTEEN_BYTES + first.bytes[:8], first.int & _LOW_BITS
-    each = [before + number.to_bytes(8, "big") for number in range(low, low + count)]
-    found: list[UUID] = _UUIDS_DECODER.decode(_list_header(count) + b"".join(each))
+    number, end = first, first + count
+    pieces = [_list_header(count)]
+    while number < end:
+        # Runs that differ in the last byte only: what is before it stands between the last bytes, too.
+        lasts = _BYTES[number & 0xFF : (number & 0xFF) + end - number]
+        before = _SIXTEEN_BYTES + (number >> 8).to_bytes(15, "big")
+        pieces += (before, before.join(lasts))
+        number += len(lasts)
+    found: list[UUID] = _UUIDS_DECODER.decode(b"".join(pieces))
     return found
 
 

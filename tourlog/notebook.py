@@ -9,13 +9,15 @@ import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from itertools import islice, pairwise
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
+
+from msgspec.structs import replace
 
 from tourlog.arguments import literal
 from tourlog.connection import Connection, check_connection

@@ -6,8 +6,9 @@ Says nothing of queries; whoever asks gets the same answer for ever, whatever is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from tourlog.errors import ArgumentError
 from tourlog.fact_index import AttributeIndex, FactIndex, ForkedIndex
@@ -54,7 +55,7 @@ class Ordered(NamedTuple):
     tx: int
 
 
-class Part(NamedTuple):
+class Part(Struct, frozen=True, gc=False):
     """Some documents of a stream from offset `first` on, None for those retracted."""
 
     batch: Batch
@@ -64,8 +65,7 @@ class Part(NamedTuple):
     is_amended: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
+class Snapshot(Struct, frozen=True, eq=False):
     """What holds at position `t` of a log; only what came after `since`; all that ever held, for `history`."""
 
     log: Log
@@ -102,17 +102,11 @@ class Snapshot:
 
     def documents(self, stream: Stream, start: int, stop: int) -> Iterator[list[dict[str, Any]]]:
         """The documents at offsets start … stop - 1 in order, each with its `db/id` and `offset`, some at a time."""
-        for part in self._parts(self.find_stream(stream), start, stop):
-            ids = document_ids(part.prefix, part.first, len(part.documents))
-            offsets = range(part.first, part.first + len(part.documents))
-            placed = zip(ids, offsets, part.documents, strict=True)
-            yield [{ID_KEY: e, OFFSET_KEY: offset, **own} for e, offset, own in placed if own is not None]
+        return map(_placed, self._parts(self.find_stream(stream), start, stop))
 
     def own_documents(self, stream: Stream, start: int, stop: int) -> Iterator[list[dict[str, Any]]]:
         """The same documents as they were given, without id and offset."""
-        for part in self._parts(self.find_stream(stream), start, stop):
-            documents = part.documents
-            yield [each for each in documents if each is not None] if part.is_amended else documents
+        return map(_present, self._parts(self.find_stream(stream), start, stop))
 
     def document_at(self, stream: int, offset: int) -> dict[str, Any] | None:
         """One document of the stream with this id, as it was given or left; None where there is none, or no more."""
@@ -245,6 +239,19 @@ class Snapshot:
         for record, offset in self.log.streams(self.t):
             if (a is ANY or a == record.name) and (v is ANY or identity(offset) == wanted):
                 yield Fact(OFFSET_METADATA, record.name, offset, record.t)
+
+
+def _placed(part: Part) -> list[dict[str, Any]]:
+    """The documents with their `db/id` and `offset`."""
+    documents = part.documents
+    ids = document_ids(part.prefix, part.first, len(documents))
+    placed = zip(ids, range(part.first, part.first + len(documents)), documents, strict=True)
+    return [{ID_KEY: e, OFFSET_KEY: offset, **own} for e, offset, own in placed if own is not None]
+
+
+def _present(part: Part) -> list[dict[str, Any]]:
+    """The documents that were not retracted."""
+    return [each for each in part.documents if each is not None] if part.is_amended else part.documents
 
 
 def state_values(state: dict[str, Any], attribute: str) -> Iterator[Any]:

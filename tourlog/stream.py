@@ -131,7 +131,7 @@ def document_id(prefix: int, offset: int) -> UUID:
     >>> document_id(1, 0) < document_id(1, 1)
     True
     """
-    return UUID(int=prefix >> 12 << 80 | 8 << 76 | (prefix & 0xFFF) << 64 | 2 << 62 | offset)
+    return UUID(int=_id_number(prefix, offset))
 
 
 def document_ids(prefix: int, first: int, count: int) -> list[UUID]:
@@ -140,7 +140,11 @@ def document_ids(prefix: int, first: int, count: int) -> list[UUID]:
     >>> document_ids(1, 5, 2) == [document_id(1, 5), document_id(1, 6)]
     True
     """
-    return sequential_uuids(document_id(prefix, first), count)
+    return sequential_uuids(_id_number(prefix, first), count)
+
+
+def _id_number(prefix: int, offset: int) -> int:
+    return prefix >> 12 << 80 | 8 << 76 | (prefix & 0xFFF) << 64 | 2 << 62 | offset
 
 
 def document_place(value: object) -> tuple[int, int] | None:

@@ -75,7 +75,11 @@ def _through_queries(run: Run, store: TourlogStore) -> Iterator[Figure]:
 def _in_memory(run: Run, theirs: Store | None) -> Iterator[Figure]:
     size = run.sizes.stream
     ours = TourlogStore(None)
-    reads: dict[str, Callable[[], Any]] = {"ours": ours.documents, "msgspec": _decoding(size)}
+    reads: dict[str, Callable[[], Any]] = {
+        "ours": ours.documents,
+        "events": lambda: event_store.get_events_for_aggregate(ours.conn.db(), VALUE),
+        "msgspec": _decoding(size),
+    }
     if theirs is not None:
         reads["eventsourcing"] = theirs.documents
     for store in filter(None, (ours, theirs)):
@@ -85,7 +89,8 @@ def _in_memory(run: Run, theirs: Store | None) -> Iterator[Figure]:
         yield as_long(
             f"all of {size:,}, memory", "eventsourcing", seconds["ours"], seconds["eventsourcing"], MEMORY_AT_MOST
         )
-    yield as_long(f"all of {size:,}, memory", "msgspec decode", seconds["ours"], seconds["msgspec"], DECODE_AT_MOST)
+    for what, name in ((f"all of {size:,}, memory", "ours"), ("in memory, as events without ids", "events")):
+        yield as_long(what, "msgspec decode", seconds[name], seconds["msgspec"], DECODE_AT_MOST)
 
 
 def _decoding(size: int) -> Callable[[], Any]:

@@ -141,12 +141,12 @@ class SqliteLog:
         end = self._known_end()
         if end is not None:
             return end.head
-        with self._file.reading() as connection:
+        with self._file.committed() as connection:  # which is all, for who does not write
             row = self._end_row(connection)
         if row is None:
             return _NOTHING
-        if not row[4]:
-            self._unamended = max(self._unamended, row[0])
+        if not row[4] and row[0] > self._unamended:
+            self._unamended = row[0]
         return transaction(row)
 
     def settled(self) -> int:
@@ -278,9 +278,11 @@ class SqliteLog:
         return next((record for record in beside if record.key == key and record.t <= t), None)
 
     def amended(self, stream: int, start: int, stop: int, t: int) -> dict[int, EntityRecord]:
-        end = self._known_end()
-        if t <= self._unamended or (end is not None and not end.amended):
+        if t <= self._unamended:
             self._file.lifetime.check()
+            return {}
+        end = self._known_end()
+        if end is not None and not end.amended:
             return {}
         with self._file.reading() as connection:
             index = "entity_in_stream"

@@ -156,33 +156,15 @@ class StoreFile:
             self.close()
             raise
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> _Reading:
         """A connection of the caller's own for one short read: the writer's, where it sees more."""
         self.lifetime.check()
         writer = self._writer
-        shared = writer.connection if writer is not None and writer.sees_more else None
-        try:
-            connection = shared or self._idle_reader() or self._open_reader()
-            try:
-                yield connection
-            finally:
-                if shared is None:
-                    self._give_back(connection)
-        except (self._driver.Error, UnicodeDecodeError) as error:
-            raise self._failure(error) from error
+        return _Reading(self, writer.connection if writer is not None and writer.sees_more else None)
 
-    @contextmanager
-    def committed(self) -> Iterator[Connection]:
+    def committed(self) -> _Reading:
         """A connection that sees what is committed only, for one short read."""
-        try:
-            connection = self._idle_reader() or self._open_reader()
-            try:
-                yield connection
-            finally:
-                self._give_back(connection)
-        except (self._driver.Error, UnicodeDecodeError) as error:
-            raise self._failure(error) from error
+        return _Reading(self, None)
 
     @property
     def sees_more(self) -> bool:
@@ -227,13 +209,25 @@ class StoreFile:
             elif self._made_side_files:
                 self._remove_side_files()
 
+    def taken(self) -> Connection:
+        """A connection that reads, until it is given back."""
+        try:
+            return self._idle_reader() or self._open_reader()
+        except (self._driver.Error, UnicodeDecodeError) as error:
+            raise self._failure(error) from error
+
+    def translate(self, error: BaseException) -> None:
+        """Raise an error of the driver's as one of ours."""
+        if isinstance(error, (self._driver.Error, UnicodeDecodeError)):
+            raise self._failure(error) from error
+
     def _idle_reader(self) -> Connection | None:
         try:
             return self._idle.pop()
         except IndexError:
             return None
 
-    def _give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: Connection) -> None:
         if len(self._idle) < _IDLE_READERS:
             self._idle.append(connection)
         else:
@@ -377,6 +371,27 @@ class StoreFile:
 
     def _refuse(self, expected: str, actual: str) -> NoReturn:
         raise StorageError(f"expected {expected}, got {actual}, in {self.path}", path=self.path)
+
+
+class _Reading:
+    """A block with a connection of a store: `shared`, or one of its pool. What the driver raises in it is raised as
+    ours. A generator takes twice the time, and short reads have one or two of these."""
+
+    __slots__ = ("_connection", "_file", "_is_shared")
+
+    def __init__(self, file: StoreFile, shared: Connection | None) -> None:
+        self._file, self._connection, self._is_shared = file, shared, shared is not None
+
+    def __enter__(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._file.taken()
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._connection is not None and not self._is_shared:
+            self._file.give_back(self._connection)
+        if error is not None:
+            self._file.translate(error)
 
 
 class _Patience:
