@@ -228,6 +228,7 @@ class StoreFile:
             return None
 
     def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next read, or close it."""
         if len(self._idle) < _IDLE_READERS:
             self._idle.append(connection)
         else:
