@@ -170,7 +170,7 @@ def where_of_data(data: Any, rules: frozenset[str] = frozenset()) -> Clause:
             )),
         ),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else "",
 )  # fmt: skip
 def test_clauses(text: str, data: Any, clause: Clause) -> None:
     assert where_of(text) == clause
