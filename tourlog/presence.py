@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tourlog.facts import elements
+from tourlog.facts import COLLECTIONS
 from tourlog.snapshot import Snapshot, state_values
 from tourlog.storage.log import Batch, Commit, Log
 from tourlog.values import MISSING, columns_decoder, decode, identity
@@ -45,16 +45,14 @@ class _Attribute:
     """Who ever stated each value: documents by their place as a number, other entities by their id in a tuple.
     Whether they state it still the log must tell, and for values that are long whether it is the very value."""
 
-    __slots__ = ("places", "t")
+    __slots__ = ("places",)
 
     def __init__(self) -> None:
-        self.t = 0
-        """Complete up to this position."""
         self.places: dict[Any, Any] = {}
 
     def add(self, content: Any, place: int | tuple[Any]) -> None:
-        for value in elements(content):
-            key = _key(value)
+        for value in content if type(content) in COLLECTIONS else (content,):  # `elements`, without its call
+            key = value if type(value) is int else _key(value)
             held = self.places.setdefault(key, place)
             if type(held) is list:
                 held.append(place)
@@ -69,23 +67,29 @@ class Presence:
         self._log = log
         self._lock = Lock()
         self._attributes: dict[str, _Attribute] = {}
+        self._t = 0
+        """Each of them is complete up to this position."""
         self._documents: dict[tuple[int, int], dict[str, Any] | None] = {}
         """Some documents as they were appended, by stream and offset."""
 
     def any_states(self, snapshot: Snapshot, wanted: Wanted) -> bool | None:
         """Whether any entity states these values; None when to know that takes more than a look. For whoever holds
         the writer's place, about the head: it may follow transactions whose commit is still to come."""
-        settled = self._log.settled()
+        settled, attributes = self._log.settled(), self._attributes
         with self._lock:
+            if self._t < settled:
+                self._extend(self._log.tail(self._t, settled), settled)
             for name, _ in wanted:
-                if name not in self._attributes or self._attributes[name].t < settled:
-                    self._load([name for name, _ in wanted], settled)
+                if name not in attributes:
+                    self._load([name for name, _ in wanted if name not in attributes])
                     break
-            known = _rarest(self._attributes, wanted)
+            known = _rarest(attributes, wanted)
         if settled < snapshot.t:
             newer = {name: _Attribute() for name, _ in wanted}
             _grow(newer, self._log.tail(settled, snapshot.t))
             known = [*known, *_rarest(newer, wanted)]
+        if not known:
+            return False
         for place in islice(reversed(known), _FEW):
             if self._states(snapshot, place, wanted, settled):
                 return True
@@ -95,30 +99,23 @@ class Presence:
         """Take up what was just committed, if all before it is there: else it will be read off the log."""
         t = commit.transaction.t
         with self._lock:
-            attributes = {name: each for name, each in self._attributes.items() if each.t == t - 1}
-            if attributes:
-                self._extend(attributes, commit.batches, t)
+            if self._t == t - 1:
+                self._extend(commit.batches, t)
 
-    def _load(self, names: Sequence[str], t: int) -> None:
-        """Have these attributes complete up to a committed position."""
-        behind: dict[int, dict[str, _Attribute]] = {}
-        for name in names:
-            attribute = self._attributes.setdefault(name, _Attribute())
-            if attribute.t < t:
-                behind.setdefault(attribute.t, {})[name] = attribute
-        for after, attributes in behind.items():
-            self._extend(attributes, self._log.tail(after, t), t)
+    def _load(self, names: Iterable[str]) -> None:
+        """Have more attributes."""
+        more = {name: _Attribute() for name in names}
+        _grow(more, self._log.tail(0, self._t))
+        self._attributes.update(more)
 
-    def _extend(self, attributes: dict[str, _Attribute], batches: Iterable[Batch], t: int) -> None:
-        """Grow these attributes to a position; those left half grown are forgotten."""
+    def _extend(self, batches: Iterable[Batch], t: int) -> None:
+        """Grow the attributes to a position; half grown they are forgotten."""
         try:
-            _grow(attributes, batches)
+            _grow(self._attributes, batches)
         except BaseException:
-            for name in attributes:
-                self._attributes.pop(name, None)
+            self._attributes.clear()
             raise
-        for attribute in attributes.values():
-            attribute.t = t
+        self._t = t
 
     def _states(self, snapshot: Snapshot, place: int | tuple[Any], wanted: Wanted, settled: int) -> bool:
         if isinstance(place, tuple):

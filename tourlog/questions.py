@@ -63,7 +63,7 @@ def read_attributes(snapshot: Snapshot, query: Any, inputs: Sequence[Any]) -> fr
 def wanted_by(question: Any) -> Wanted | None:
     """What one entity must state for a condition, a query or a tuple of one and its inputs, to have an answer; None
     for one that asks anything else, or is no text that can be read."""
-    query, *inputs = question if isinstance(question, tuple) and question else (question,)
+    query, inputs = (question[0], question[1:]) if isinstance(question, tuple) and question else (question, ())
     statement = _statement(query) if type(query) is str and len(query) < _REMEMBERED_LENGTH else None
     return None if statement is None else statement.wanted(inputs)
 

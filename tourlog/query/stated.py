@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,7 +24,7 @@ class Statement:
     inputs: int
     pairs: tuple[tuple[str, Any, int | None], ...]
 
-    def wanted(self, inputs: list[Any]) -> Wanted | None:
+    def wanted(self, inputs: Sequence[Any]) -> Wanted | None:
         """Attributes and values; None where the inputs are not as many, or no simple values."""
         if len(inputs) != self.inputs or not _SIMPLE.issuperset(map(type, inputs)):
             return None

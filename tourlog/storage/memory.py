@@ -118,10 +118,11 @@ class MemoryLog:
         return _newest(self._entities.get(key, []), self._bound(t))
 
     def amended(self, stream: int, start: int, stop: int, t: int) -> dict[int, EntityRecord]:
-        t = self._bound(t)
+        self._lifetime.check()
         amended = self._amended.get(stream)
         if not amended:
             return {}
+        t = self._bound(t)
         few = stop - start < len(amended)
         offsets = range(start, stop) if few else sorted(filter(range(start, stop).__contains__, list(amended)))
         found = ((offset, _newest(amended.get(offset, []), t)) for offset in offsets)
