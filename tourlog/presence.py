@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,7 +89,7 @@ class Presence:
             known = [*known, *_rarest(newer, wanted)]
         if not known:
             return False
-        for place in islice(reversed(known), _FEW):
+        for place in known[: -_FEW - 1 : -1]:
             if self._states(snapshot, place, wanted, settled):
                 return True
         return False if len(known) <= _FEW else None
