@@ -90,13 +90,7 @@ def test_who_leads_is_interrupted_before_it_has_written(conn: Connection) -> Non
 
 
 def test_who_leads_is_interrupted_after_the_commit(conn: Connection) -> None:
-    @contextmanager
-    def interrupted(original: Callable[..., Any], **options: Any) -> Iterator[None]:
-        with original(**options):
-            yield
-        raise KeyboardInterrupt
-
-    outcomes = together_interrupted(conn, interrupted)
+    outcomes = together_interrupted(conn)
     assert {n: type(error) for n, error in outcomes.errors.items()} == {0: KeyboardInterrupt}
     assert sorted(stored(conn)) == [-1, 0, 1, 2, 3], "each once, that of the interrupted thread too"
     assert sorted(outcomes.results) == [1, 2, 3]
@@ -112,19 +106,20 @@ def test_who_leads_is_interrupted_before_it_passes_that_on(conn: Connection) -> 
     assert (outcomes.errors, stored(conn)) == ({}, [-1, 0, 0, 1, 2])
 
 
-def together_interrupted(conn: Connection, interrupted: Any) -> Outcomes:
-    """`together`, the leading thread's `writing` interrupted at its end."""
+def together_interrupted(conn: Connection) -> Outcomes:
+    """`together`, the leading thread interrupted at the end of what it writes."""
     log = conn._log
-    original, leader = log.writing, []
+    original, leader = log.written, []
 
-    def writing(**options: Any) -> Any:
+    def written(*given: Any) -> Any:
+        found = original(*given)
         if threading.current_thread() is not threading.main_thread() and conn._plain._combining._is_led and not leader:
             leader.append(threading.current_thread())
-            return interrupted(original, **options)
-        return original(**options)
+            raise KeyboardInterrupt
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log, "writing", writing)
+        patch.setattr(log, "written", written)
         return together(conn, 4)
 
 

@@ -612,6 +612,25 @@ def test_a_log_is_not_closed_inside_its_own_writing(log: Log) -> None:
     assert log.head().t == 1
 
 
+def test_what_is_written_by_a_call_is_there_after_it_or_undone(log: Log) -> None:
+    def append(commit: Commit, error: type[Exception] | None = None) -> int:
+        log.append(commit)
+        if error is not None:
+            raise error
+        return commit.transaction.t
+
+    first, second = HISTORY.commits[:2]
+    assert (log.written(append, first), log.head().t) == (1, 1)
+    with pytest.raises(Left):
+        log.written(append, second, Left)
+    assert log.head().t == 1
+    with log.writing(), pytest.raises(StorageError, match="one writing at a time"):
+        log.written(append, second)
+    with pytest.raises(StorageError, match="one writing at a time"):
+        log.written(log.written, append, second)
+    assert (log.written(append, second), log.written(lambda: None), log.head().t) == (2, None, 2)
+
+
 def uses(log: Log) -> dict[str, Callable[[], Any]]:
     """Every method that must not work on a log that may not be used."""
 
@@ -636,6 +655,7 @@ def uses(log: Log) -> dict[str, Callable[[], Any]]:
         "entity": lambda: log.entity(b"e", 2),
         "amended": lambda: log.amended(1, 0, 1, 1),
         "writing": enter_writing,
+        "written": lambda: log.written(lambda: None),
         "append": lambda: log.append(fitting()),
     }
 

@@ -119,21 +119,24 @@ class Combining:
 
     def _write(self, own: _Append, others: list[_Append]) -> None:
         """Write this thread's append, and those that wait by then: they go to `others`."""
-        with self._log.writing():
-            if self._waiting:
-                with self._lock:
-                    others += islice(self._waiting, _MOST)
-                    for _ in others:
-                        self._waiting.popleft()
-            appends = [own, *others]
-            head = self._log.head()
-            if self._is_plain(head):
-                commits = extensions(self._log, head, [each.tails for each in appends])
-                for each, commit in zip(appends, commits, strict=True):
-                    each.commit = commit
-                self._log.append(*commits)
+        self._log.written(self._extend, own, others)
         for each in others:
             each.state = _State.DONE
+
+    def _extend(self, own: _Append, others: list[_Append]) -> None:
+        if self._waiting:
+            with self._lock:
+                others += islice(self._waiting, _MOST)
+                for _ in others:
+                    self._waiting.popleft()
+        head = self._log.head()
+        if not self._is_plain(head):
+            return
+        appends = [own, *others]
+        commits = extensions(self._log, head, [each.tails for each in appends])
+        for each, commit in zip(appends, commits, strict=True):
+            each.commit = commit
+        self._log.append(*commits)
 
     def _settle(self, others: Sequence[_Append], error: BaseException) -> None:
         """Say what became of the others' appends. What interrupted this thread is no failure of theirs: they ask again

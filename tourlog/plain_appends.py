@@ -46,16 +46,19 @@ class PlainAppends:
         return commit, tails
 
     def _append_if(self, tails: Sequence[NewTail], conditions: Conditions) -> Commit | None:
-        with self._log.writing():
-            head = self._log.head()
-            if not self._is_plain(head):
-                return None
-            if conditions and not hold(conditions, self._presence, self._at(head.t)):
-                return None
-            (commit,) = extensions(self._log, head, [tails])
-            self._log.append(commit)
-        if conditions:
+        commit = self._log.written(self._extended, tails, conditions)
+        if conditions and commit is not None:
             self._presence.committed(commit)
+        return commit
+
+    def _extended(self, tails: Sequence[NewTail], conditions: Conditions) -> Commit | None:
+        head = self._log.head()
+        if not self._is_plain(head):
+            return None
+        if conditions and not hold(conditions, self._presence, self._at(head.t)):
+            return None
+        (commit,) = extensions(self._log, head, [tails])
+        self._log.append(commit)
         return commit
 
     def _is_plain(self, head: Transaction) -> bool:

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from tourlog.errors import StorageError
 from tourlog.storage.common import Lifetime, WriterPlace, check_commit, refuse_known_id
-from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
+from tourlog.storage.log import Batch, Commit, EntityRecord, Given, Result, StreamRecord, Transaction
 
 _BY_T = attrgetter("t")
 _BY_FIRST = attrgetter("first")
@@ -132,11 +132,21 @@ class MemoryLog:
     def writing(self, *, alone: bool = False) -> Iterator[None]:  # noqa: ARG002  # no commit takes long enough to share
         self._lifetime.check()
         with self._taken:
-            self._lifetime.check()
-            self._pending = ()
+            self._begin()
             yield
-            self._lifetime.check()
             self._publish_pending()
+
+    def written(self, work: Callable[[*Given], Result], *given: *Given) -> Result:
+        self._lifetime.check()
+        with self._taken:
+            self._begin()
+            result = work(*given)
+            self._publish_pending()
+            return result
+
+    def _begin(self) -> None:
+        self._lifetime.check()
+        self._pending = ()
 
     def check_free(self) -> None:
         self._lifetime.check()
@@ -189,6 +199,7 @@ class MemoryLog:
                 raise StorageError(f"expected new streams, got a {field} that is taken", path=None)
 
     def _publish_pending(self) -> None:
+        self._lifetime.check()
         for commit in self._pending:
             try:
                 self._index(commit)

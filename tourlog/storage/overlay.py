@@ -5,14 +5,14 @@ progress and `with_` look at.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 
 from tourlog.errors import StorageError
-from tourlog.storage.log import Batch, Commit, EntityRecord, Log, StreamRecord, Transaction
+from tourlog.storage.log import Batch, Commit, EntityRecord, Given, Log, Result, StreamRecord, Transaction
 
 _BY_T = attrgetter("t")
 _BY_FIRST = attrgetter("first")
@@ -205,6 +205,9 @@ class OverlayLog:
         return found
 
     def writing(self, *, alone: bool = False) -> AbstractContextManager[None]:  # noqa: ARG002  # the interface of a log
+        raise StorageError("a speculative database cannot be written to", path=self.path)
+
+    def written(self, work: Callable[[*Given], Result], *given: *Given) -> Result:  # noqa: ARG002  # the interface of a log
         raise StorageError("a speculative database cannot be written to", path=self.path)
 
     def check_free(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
@@ -18,7 +18,7 @@ from tourlog.errors import StorageError
 from tourlog.storage.batches import cut, end_as_of, transaction_at
 from tourlog.storage.common import check_commit, refuse_known_id
 from tourlog.storage.compaction import compact
-from tourlog.storage.log import Batch, Commit, EntityRecord, StreamRecord, Transaction
+from tourlog.storage.log import Batch, Commit, EntityRecord, Given, Result, StreamRecord, Transaction
 from tourlog.storage.lookups import (
     AMENDED_IS_WHOLE,
     STATES_ARE_WHOLE,
@@ -292,6 +292,9 @@ class SqliteLog:
 
     def writing(self, *, alone: bool = False) -> AbstractContextManager[None]:
         return self._file.writing(alone=alone)
+
+    def written(self, work: Callable[[*Given], Result], *given: *Given) -> Result:
+        return self._file.writer().written(work, *given)
 
     def check_free(self) -> None:
         self._file.writer().place.check_free()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tourlog.errors import StorageError, UnknownOutcomeError
 from tourlog.storage.checkpoints import Checkpoints
 from tourlog.storage.common import Lifetime, WriterPlace
+from tourlog.storage.log import Given, Result
 from tourlog.storage.room import Room
 
 if TYPE_CHECKING:
@@ -95,6 +96,23 @@ class Writer:
             finally:
                 self._commit_unless_others_do(group, alone)
         self._wait_for(group)
+
+    def written(self, work: Callable[[*Given], Result], *given: *Given) -> Result:
+        """What `work` gives, done inside one transaction as `writing` has them."""
+        with self._taken:
+            self._lifetime.check()
+            group = self._begun(False)
+            try:
+                result = work(*given)
+                self._lifetime.check()
+                self._keep(group)
+            except BaseException as error:
+                self._undo(error)
+                raise
+            finally:
+                self._commit_unless_others_do(group, False)
+        self._wait_for(group)
+        return result
 
     def write(self, statements: Iterable[Statement]) -> None:
         """Execute statements, each for every row of its own, inside `writing`. An error undoes all of that
