@@ -39,21 +39,26 @@ Conditions: TypeAlias = "tuple[tuple[Wanted, bool], ...]"
 
 def simple_conditions(unless: Any, only_if: Any) -> Conditions | None:
     """Conditions that ask no more than whether an entity states certain values; None if one asks more."""
-    if unless is None and only_if is None:
-        return ()
-    found = []
-    for condition, is_met in ((unless, False), (only_if, True)):
-        if condition is not None:
-            wanted = wanted_by(condition)
-            if wanted is None:
-                return None
-            found.append((wanted, is_met))
-    return tuple(found)
+    found: Conditions = ()
+    if unless is not None:
+        wanted = wanted_by(unless)
+        if wanted is None:
+            return None
+        found = ((wanted, False),)
+    if only_if is not None:
+        wanted = wanted_by(only_if)
+        if wanted is None:
+            return None
+        found = (*found, (wanted, True))
+    return found
 
 
 def hold(conditions: Conditions, presence: Presence, snapshot: Snapshot) -> bool:
     """Whether the conditions are known to hold; for whoever holds the writer's place."""
-    return all(presence.any_states(snapshot, wanted) is is_met for wanted, is_met in conditions)
+    for wanted, is_met in conditions:  # noqa: SIM110  # a generator takes as long as the answer
+        if presence.any_states(snapshot, wanted) is not is_met:
+            return False
+    return True
 
 
 def calls_out(condition: Any) -> bool:
