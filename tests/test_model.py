@@ -29,3 +29,10 @@ def test_stores_do_what_the_model_does(seed: int) -> None:
 )
 def test_a_fault_put_into_tourlog_is_found(mutant: mutants.Mutant) -> None:
     assert is_found(mutant, mutants.MUTANTS[mutant])
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS)
+def test_every_fault_can_still_be_put_into_tourlog(mutant: mutants.Mutant) -> None:
+    """`torture mutants` takes minutes, and is not run with every change."""
+    with pytest.MonkeyPatch.context() as patch:
+        mutant(patch)

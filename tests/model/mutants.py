@@ -269,7 +269,12 @@ def report_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def plain_appends_not_told(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tourlog.plain_appends.PlainAppends, "_is_heard", lambda _: False)
+    original = tourlog.plain_appends.PlainAppends.__init__
+
+    def deaf(self: Any, log: Any, standing: Any, _listeners: Any, snapshot_at: Any) -> None:
+        original(self, log, standing, tourlog.listeners.Listeners(), snapshot_at)
+
+    patch.setattr(tourlog.plain_appends.PlainAppends, "__init__", deaf)
 
 
 def reports_in_the_order_threads_come_back(patch: pytest.MonkeyPatch) -> None:
