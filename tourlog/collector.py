@@ -78,40 +78,46 @@ class _Waiting:
 
     @contextmanager
     def block(self) -> Iterator[None]:
-        if self._begin():
-            gc.collect()
+        is_in = False
         try:
+            with self._lock:
+                self._blocks += 1
+                is_in = True
+                is_late = self._begin()
+            if is_late:
+                gc.collect()
             yield
         finally:
-            self._end()
+            if is_in:
+                self._end()
 
     def _begin(self) -> bool:
         """Whether blocks of other threads, one beginning before the other ended, made collections wait too long."""
-        with self._lock:
-            self._blocks += 1
-            now = monotonic()
-            is_late = self._blocks > 1 and now > self._since + _LONGEST_SECONDS
-            if self._blocks == 1:
-                first, second, self._threshold = gc.get_threshold()
-                gc.set_threshold(first, second, _NEVER)
-            if self._blocks == 1 or is_late:
-                self._since = now
-            return is_late and gc.isenabled()
+        now = monotonic()
+        is_late = self._blocks > 1 and now > self._since + _LONGEST_SECONDS
+        if self._blocks == 1:
+            first, second, self._threshold = gc.get_threshold()
+            gc.set_threshold(first, second, _NEVER)
+        if self._blocks == 1 or is_late:
+            self._since = now
+        return is_late and gc.isenabled()
 
     def _end(self) -> None:
         with self._lock:
-            self._blocks -= 1
+            self._blocks = max(self._blocks - 1, 0)
             if not self._blocks:
-                first, second, oldest = gc.get_threshold()
-                if oldest == _NEVER:  # else somebody set it meanwhile
-                    gc.set_threshold(first, second, self._threshold)
+                self._restore()
+
+    def _restore(self) -> None:
+        first, second, oldest = gc.get_threshold()
+        if oldest == _NEVER:  # else somebody set it meanwhile
+            gc.set_threshold(first, second, self._threshold)
 
     def forget(self) -> None:
-        """In a fork, which has none of the threads that are in a block, but for its own."""
+        """In a fork, which has none of the threads that are in a block; its own does without from here on."""
         self._lock = Lock()
-        if self._blocks:
-            self._blocks = 1
-            self._end()
+        self._blocks = 0
+        self._restore()
 
 
 _waiting = _Waiting()
