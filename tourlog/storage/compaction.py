@@ -18,8 +18,10 @@ _MOST_JOINED, _MOST_BYTES = 2_000, 1 << 24
 _LOOKED_AT = 20_000
 """So many batches, of so many bytes, are joined in one transaction at most, and so many looked at in one read."""
 
-_SIZES = f"""SELECT place, count, length(body), {HEAD} FROM batch
-    WHERE place > ? AND place >= {1 << OFFSET_BITS} ORDER BY place LIMIT {_LOOKED_AT}"""
+_SIZES = f"""SELECT place, count, length(body),
+        CASE WHEN count < {FULL_DOCUMENTS} AND length(body) < {FULL_BYTES} THEN {HEAD} ELSE x'' END
+    FROM batch WHERE place > ? AND place >= {1 << OFFSET_BITS} ORDER BY place LIMIT {_LOOKED_AT}"""
+"""What is full as it is stored is joined with nothing, and not read: SQLite reads all of a body for a part of it."""
 _BATCHES = f"SELECT {BATCH} FROM batch WHERE place >= ? AND place <= ? ORDER BY place"
 
 Size = tuple[int, int, int]

@@ -1,7 +1,8 @@
-"""The bodies of batches as they are stored: by LZ4 where that makes them shorter. Documents of one stream are alike, a
-seventh of their bytes is usual, and to write and read the others takes longer than to compress them.
+"""The bodies of batches as they are stored: by LZ4 where that makes them shorter. Documents of one stream are alike (a
+history of commits and files takes a fifth to a third), and to write and read the rest takes longer than to compress it.
 
-The only module that knows lz4: two microseconds for 6,000 bytes, where zlib of the standard library takes a hundred.
+The only module that knows lz4: 2 µs to pack 6,000 bytes and 1 to unpack them, where zlib of the standard library takes
+14 and 6 at its fastest, and saves two fifths more.
 """
 
 from __future__ import annotations

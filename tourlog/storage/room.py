@@ -1,5 +1,5 @@
 """Room in a store's write-ahead log, made ahead of what is written. A sync after a write that made the file longer
-takes about twice as long: the file system has to write down the new length, too.
+takes half as long again: the file system has to write down the new length, too.
 """
 
 from __future__ import annotations
